@@ -1,0 +1,167 @@
+"""The `tornado-live` command as a process: what it prints, where, and its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_live_server import Script, make_app
+
+DATA = Path(__file__).parent / "data"
+COMMAND = Path(sys.executable).with_name("tornado-live")
+
+
+def command(*arguments: str, given: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [COMMAND, *arguments],
+        input=given,
+        capture_output=True,
+        timeout=30,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", **environment},
+    )
+
+
+def one_sentence(stderr: bytes) -> str:
+    lines = stderr.decode().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.fixture
+def script():
+    return Script()
+
+
+@pytest.fixture
+def app(script):
+    return make_app(script)
+
+
+def test_every_command_is_listed():
+    output = command("--help").stdout.decode()
+    for name in ("serve", "emulate", "transcribe", "check-config", "show-config", "codecs"):
+        assert re.search(rf"\b{name}\b", output)
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys, tornado_live.cli; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.split()
+    assert not {b"tornado.web", b"pydantic", b"av", b"google.genai", b"numpy"} & set(modules)
+
+
+def test_a_wrong_command_line_exits_with_2():
+    assert command("transcribe", "--no-such-flag").returncode == 2
+    assert command("transcribe", "no-such-file.wav").returncode == 2
+    assert command("no-such-command").returncode == 2
+
+
+def test_codecs_tells_name_source_mime_types_and_engine():
+    lines = command("codecs").stdout.decode().splitlines()
+    webm = next(line for line in lines if line.startswith("webm"))
+    assert "tornado-live" in webm
+    assert "audio/webm" in webm
+    assert "libopus" in webm
+
+
+def test_check_config_names_every_problem(tmp_path):
+    file = tmp_path / "live.yaml"
+    file.write_text("server:\n  prot: 3000\nsessions:\n  duration: soon\n")
+    checked = command("check-config", str(file))
+    assert checked.returncode == 1
+    problems = checked.stderr.decode().splitlines()
+    assert any("prot" in problem and "port" in problem for problem in problems)
+    assert any("duration" in problem for problem in problems)
+    assert checked.stdout == b""
+
+
+def test_check_config_passes_what_is_right(tmp_path):
+    file = tmp_path / "live.yaml"
+    file.write_text("server:\n  port: 3456\n")
+    checked = command("check-config", str(file))
+    assert checked.returncode == 0, checked.stderr
+    assert "no problem" in checked.stdout.decode()
+
+
+def test_show_config_masks_secrets(tmp_path):
+    shown = command("show-config", GOOGLE_API_KEY="AIza-canary")
+    assert shown.returncode == 0, shown.stderr
+    assert b"canary" not in shown.stdout + shown.stderr
+    assert b"port: 3000" in shown.stdout
+
+
+def test_settings_that_cannot_be_used_are_told_without_a_traceback(tmp_path):
+    file = tmp_path / "live.yaml"
+    file.write_text("server: {port: 70000}\n")
+    started = command("serve", "--config", str(file))
+    assert started.returncode == 1
+    assert "port" in one_sentence(started.stderr)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_transcribe_prints_the_text_alone_on_standard_output(http_server, base_url, script):
+    audio = (DATA / "recordings" / "webm_opus_250ms" / "000.bin").read_bytes()
+    done = await asyncio.to_thread(command, "transcribe", "-", "--url", base_url, "--fast", given=audio)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == f"{len(audio)} bytes\n"
+    assert done.stderr == b""
+    assert bytes(script.audio) == audio
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_transcribe_json_is_one_object(http_server, base_url):
+    done = await asyncio.to_thread(
+        command,
+        "transcribe",
+        "-",
+        "--url",
+        base_url,
+        "--fast",
+        "--json",
+        "--format",
+        "pcm",
+        given=bytes(3200),
+    )
+    assert json.loads(done.stdout) == {
+        "text": "3200 bytes",
+        "session_id": "session_1",
+        "model": "model-b",
+        "audio_s": 0.1,
+        "exchanges": [{"turn_id": "t1", "text": "3200 bytes", "reply": "You spoke.", "final": True}],
+    }
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_transcribe_sends_its_key_from_the_environment(http_server, base_url, script):
+    script.key = "ak_right"
+    refused = await asyncio.to_thread(
+        command, "transcribe", "-", "--url", base_url, TORNADO_LIVE_API_KEY="ak_wrong"
+    )
+    assert refused.returncode == 1
+    assert one_sentence(refused.stderr) == "tornado-live: The key or token is not valid."
+    accepted = await asyncio.to_thread(
+        command, "transcribe", "-", "--url", base_url, "--fast", given=b"x", TORNADO_LIVE_API_KEY="ak_right"
+    )
+    assert accepted.stdout == b"1 bytes\n"
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_what_was_recognised_before_an_error_is_not_thrown_away(http_server, base_url, script):
+    script.utterances = [3200]
+    script.cut_after_bytes = 9600
+    done = await asyncio.to_thread(
+        command, "transcribe", "-", "--url", base_url, "--format", "pcm", given=bytes(64_000)
+    )
+    assert done.returncode == 1
+    assert done.stdout.decode().startswith("4096 bytes")
+    assert one_sentence(done.stderr) == "tornado-live: The connection to the server is gone."
+
+
+def test_transcribe_without_a_server_says_so():
+    done = command("transcribe", "-", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert one_sentence(done.stderr) == "tornado-live: No tornado-live server answers at http://127.0.0.1:9."

@@ -1,0 +1,1 @@
+"""Who may do how much: identity, origins, limits, audit. Knows no web framework."""

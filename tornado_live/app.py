@@ -1,0 +1,399 @@
+"""The one place where the parts are put together: start, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, url
+
+from tornado_live.access.identity import Authenticator
+from tornado_live.access.limits import Limiter
+from tornado_live.access.origins import OriginPolicy
+from tornado_live.access.proxies import TrustedProxies
+from tornado_live.audio import DecodeLimits
+from tornado_live.emulator import EmulatorOptions, EmulatorThread
+from tornado_live.errors import SettingsError
+from tornado_live.handlers.arrival import ArrivalOrders
+from tornado_live.handlers.base import NotFoundHandler
+from tornado_live.handlers.live import LiveHandler
+from tornado_live.handlers.ops import LiveProbeHandler, ReadyProbeHandler
+from tornado_live.handlers.pages import PageHandler
+from tornado_live.handlers.services import Services
+from tornado_live.handlers.sessions import (
+    EndHandler,
+    SessionsHandler,
+    StartHandler,
+    StatusHandler,
+    TranscriptHandler,
+)
+from tornado_live.handlers.transcribe import TranscribeHandler
+from tornado_live.plugins import CodecRegistry
+from tornado_live.sessions.intake import IntakePolicy
+from tornado_live.sessions.oneshot import OneShot
+from tornado_live.sessions.options import SessionOptions
+from tornado_live.sessions.registry import RegistryPolicy, SessionRegistry
+from tornado_live.sessions.session import Session, SessionPolicy
+from tornado_live.settings import AudioSettings, GeminiSettings, Settings
+from tornado_live.store.base import SessionRecord, TurnRecord
+from tornado_live.store.sqlite import SqliteStore
+from tornado_live.upstream.base import HistoryTurn, LinkEvent, UpstreamSetup, VoiceActivityDetection
+from tornado_live.upstream.gemini import GeminiConnector
+from tornado_live.upstream.link import Link
+from tornado_live.upstream.models import ModelCatalogue, ModelProfile, adapt
+from tornado_live.web import static_path
+
+log = logging.getLogger(__name__)
+
+API = "/api/v1/live-audio"
+SEND_BUFFER_BYTES = 64 * 2**10
+NO_KEY = "offline"
+
+
+class LiveServer:
+    """A whole server in the current event loop.
+
+    Attributes:
+        port: where it listens, once started (the settings may say 0: a free one).
+        websocket_port: where the old clients' socket listens, if anywhere.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.port = 0
+        self.websocket_port: int | None = None
+        self._emulator = _emulator(settings)
+        self._codecs = CodecRegistry.load(settings.codecs.disabled, settings.codecs.plugins_dir)
+        self._catalogue = ModelCatalogue(settings.gemini.default_model, settings.gemini.aliases)
+        self._store = SqliteStore(settings.store.path)
+        self._limiter = Limiter(settings.limits, sessions_per_owner=settings.sessions.per_owner)
+        self._intake_policy = _intake_policy(settings.audio)
+        self._servers: list[HTTPServer] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Listens when it returns; the link to the model goes on loading.
+
+        Raises:
+            SettingsError: a port is taken, or a file cannot be used.
+        """
+        await self._store.open()
+        key = self.settings.gemini.api_key
+        if self._emulator is not None:
+            await asyncio.to_thread(self._emulator.start)
+            self._connector = GeminiConnector(
+                self.settings.gemini,
+                api_key=NO_KEY,
+                base_url=self._emulator.url,
+                ca_file=self._emulator.ca_file,
+            )
+        else:
+            assert key is not None
+            self._connector = GeminiConnector(self.settings.gemini, api_key=key.get_secret_value())
+        self.services = self._make_services()
+        self._listen()
+        self._tasks = [asyncio.create_task(self._connector.start()), asyncio.create_task(self._sweep())]
+
+    async def ready(self) -> None:
+        """Returns when sessions can be started without waiting for the link to load."""
+        await self._tasks[0]
+
+    async def drain(self) -> None:
+        """Takes no new sessions and no new connections."""
+        self.services.draining = True
+        self.services.registry.refuse_new()
+        for server in self._servers:
+            server.stop()
+
+    async def stop(self) -> None:
+        """Ends everything; sessions keep their records. Nothing is left when it returns."""
+        await self.drain()
+        await self.services.registry.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for server in self._servers:
+            await server.close_all_connections()
+        await self._connector.close()
+        if self._emulator is not None:
+            await asyncio.to_thread(self._emulator.stop)
+        await self._limiter.close()
+        await self._store.close()
+
+    # Parts
+
+    def _make_services(self) -> Services:
+        settings = self.settings
+        sessions = settings.sessions
+        return Services(
+            settings=settings,
+            authenticator=Authenticator(settings.auth),
+            origins=OriginPolicy(settings.cors),
+            proxies=TrustedProxies(settings.server.trusted_proxies),
+            limiter=self._limiter,
+            registry=SessionRegistry(
+                self._store,
+                self._build_session,
+                RegistryPolicy(
+                    duration_s=sessions.duration,
+                    idle_timeout_s=sessions.idle_timeout,
+                    resume_grace_s=sessions.resume_grace,
+                    max_sessions=sessions.max,
+                    start_wait_s=sessions.start_wait,
+                    keep_records_s=sessions.keep_records,
+                ),
+            ),
+            one_shot=OneShot(
+                self._codecs,
+                self._one_shot_link,
+                self._intake_policy,
+                max_seconds=settings.audio.one_shot_max,
+                max_at_once=sessions.max,
+                connect_s=settings.gemini.connect_timeout,
+            ),
+            catalogue=self._catalogue,
+            codecs=self._codecs,
+            arrivals=ArrivalOrders(),
+            engine=self._emulator.engine if self._emulator is not None else "Gemini",
+            connector=self._connector,
+        )
+
+    def _build_session(
+        self, record: SessionRecord, options: SessionOptions, turns: list[TurnRecord] | None
+    ) -> Session:
+        asked, profile = self._catalogue.resolve(options.model)
+        setup = _setup(self.settings.gemini, options, profile)
+        settings = self.settings
+
+        def make_link(
+            on_event: Callable[[LinkEvent], None],
+            history: Callable[[], list[HistoryTurn]],
+            handle: str | None,
+        ) -> Link:
+            return Link(self._connector, setup, profile, on_event, history=history, handle=handle)
+
+        return Session(
+            replace(record, model=asked),
+            options,
+            served_model=profile.name,
+            policy=SessionPolicy(
+                intake=self._intake_policy,
+                transcribe_wait_s=settings.audio.transcribe_wait,
+                transcribe_max_s=settings.audio.transcribe_max,
+                output_lead_s=settings.audio.output_lead,
+                end_wait_s=settings.sessions.end_wait,
+            ),
+            codecs=self._codecs,
+            store=self._store,
+            make_link=make_link,
+            turns=turns,
+        )
+
+    def _one_shot_link(
+        self, options: SessionOptions, on_event: Callable[[LinkEvent], None]
+    ) -> tuple[Link, str]:
+        _, profile = self._catalogue.resolve(options.model)
+        setup = _setup(self.settings.gemini, options, profile)
+        return Link(self._connector, setup, profile, on_event), profile.name
+
+    # Sockets
+
+    def _listen(self) -> None:
+        server = self.settings.server
+        self.port = self._serve(make_app(self.services), server.port)
+        if server.websocket_port is not None:
+            socket_only = Application(
+                [url(r"/", LiveHandler, {"services": self.services})], **_web_settings(self.settings)
+            )
+            self.websocket_port = self._serve(socket_only, server.websocket_port)
+
+    def _serve(self, application: Application, port: int) -> int:
+        server = self.settings.server
+        http = HTTPServer(
+            application,
+            ssl_options=_tls(self.settings),
+            max_body_size=server.max_transcribe_body,
+            max_header_size=server.max_header,
+            body_timeout=server.body_timeout,
+            idle_connection_timeout=server.idle_connection_timeout,
+        )
+        try:
+            sockets = bind_sockets(port, None if server.host == "0.0.0.0" else server.host)
+        except OSError as exc:
+            raise SettingsError(
+                [f"server.port: {server.host}:{port} cannot be listened on: {exc.strerror}."]
+            ) from exc
+        for each in sockets:
+            # The kernel's default hides a minute of audio from a reader that has stopped reading.
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        http.add_sockets(sockets)
+        self._servers.append(http)
+        return int(sockets[0].getsockname()[1])
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.sessions.cleanup_interval)
+            try:
+                await self.services.registry.sweep()
+            except Exception:
+                log.exception("sweep_failed")
+
+
+def make_app(services: Services) -> Application:
+    """The addresses of a server."""
+    parts = {"services": services}
+    pages = {"path": str(static_path())}
+    return Application(
+        [
+            url(API + r"/sessions", SessionsHandler, parts),
+            url(API + r"/session/start", StartHandler, parts),
+            url(API + r"/streaming/start", StartHandler, parts),
+            url(API + r"/session/end", EndHandler, parts),
+            url(API + r"/session/([^/]+)/status", StatusHandler, parts),
+            url(API + r"/session/([^/]+)/transcript", TranscriptHandler, parts),
+            url(API + r"/transcribe", TranscribeHandler, parts),
+            url(r"/ws/live-audio", LiveHandler, parts),
+            url(r"/livez", LiveProbeHandler),
+            url(r"/readyz", ReadyProbeHandler, parts),
+            url(r"/(?:index\.html)?()", PageHandler, pages | {"default_filename": "index.html"}),
+            url(r"/static/(.+)", PageHandler, pages),
+        ],
+        default_handler_class=NotFoundHandler,
+        default_handler_args=parts,
+        **_web_settings(services.settings),
+    )
+
+
+def _web_settings(settings: Settings) -> dict[str, Any]:
+    server = settings.server
+    return {
+        "websocket_max_message_size": server.max_message,
+        "websocket_ping_interval": server.ping_interval or None,
+        "websocket_ping_timeout": server.ping_timeout or None,
+        "log_function": _log_request,
+    }
+
+
+def _log_request(handler: Any) -> None:
+    request = handler.request
+    level = logging.WARNING if handler.get_status() >= 500 else logging.DEBUG
+    log.log(
+        level,
+        "request",
+        extra={
+            "method": request.method,
+            "path": request.path,
+            "status": handler.get_status(),
+            "ms": round(request.request_time() * 1000, 1),
+        },
+    )
+
+
+def _setup(gemini: GeminiSettings, options: SessionOptions, profile: ModelProfile) -> UpstreamSetup:
+    instructions = [text for text in (gemini.system_instruction, options.system_instruction) if text]
+    return adapt(
+        UpstreamSetup(
+            model=profile.name,
+            modality=options.modality,
+            input_transcription=options.input_transcription,
+            output_transcription=True,
+            voice=options.voice or gemini.voice,
+            language=options.language or gemini.language,
+            system_instruction="\n\n".join(instructions) or None,
+            turn_detection=options.turn_detection,
+            vad=VoiceActivityDetection(**gemini.vad.model_dump()),
+            compression=gemini.compression,
+        ),
+        profile,
+    )
+
+
+def _intake_policy(audio: AudioSettings) -> IntakePolicy:
+    return IntakePolicy(
+        limits=DecodeLimits(
+            max_header_bytes=audio.max_header,
+            max_block_bytes=audio.max_block,
+            max_pending_bytes=audio.max_pending,
+            max_whole_bytes=audio.max_whole,
+            max_seconds_per_byte=audio.max_seconds_per_byte,
+            min_rate_hz=audio.min_rate_hz,
+            max_rate_hz=audio.max_rate_hz,
+            max_channels=audio.max_channels,
+        ),
+        credit_rate=audio.credit_rate,
+        credit_burst_s=audio.credit_burst,
+    )
+
+
+def _emulator(settings: Settings) -> EmulatorThread | None:
+    """The offline engine, where the settings ask for it or there is no key."""
+    mode = settings.emulator.mode
+    if mode == "never" or (mode == "auto" and settings.gemini.api_key is not None):
+        if settings.gemini.api_key is None:
+            raise SettingsError(
+                ["gemini.api_key: set GOOGLE_API_KEY, or emulator.mode: auto to run without a key."]
+            )
+        return None
+    return EmulatorThread(EmulatorOptions())
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    tls = settings.server.tls
+    if tls is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    except OSError as exc:
+        raise SettingsError([f"server.tls: the certificate or its key cannot be read: {exc}."]) from exc
+    return context
+
+
+async def serve(settings: Settings, on_started: Callable[[LiveServer], None] = lambda server: None) -> None:
+    """Runs until SIGINT or SIGTERM; a second one ends the process at once."""
+    server = LiveServer(settings)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(1)
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    await server.start()
+    on_started(server)
+    await stopping.wait()
+    log.info("stopping")
+    await server.stop()
+
+
+def run(settings: Settings, on_started: Callable[[LiveServer], None] = lambda server: None) -> None:
+    """`serve` in a loop of its own: uvloop where it is installed and `server.loop` allows it."""
+    with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
+        runner.run(serve(settings, on_started))
+
+
+def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if settings.server.loop == "asyncio":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        if settings.server.loop == "uvloop":
+            raise SettingsError(
+                ["server.loop: uvloop is not installed; pip install 'tornado-live[uvloop]'."]
+            ) from None
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,181 @@
+"""The `tornado-live` command. Each command only calls a function elsewhere, and imports it only then."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    help="A server between web frontends and Google's Gemini Live API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="YAML file; otherwise TORNADO_LIVE_CONFIG, otherwise development.yaml."
+    ),
+]
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+) -> None:
+    """Run the server. Without a Google key it answers with its offline demo engine."""
+    from tornado_live.settings import load_settings
+
+    flags = {"host": host, "port": port}
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = load_settings(config, {"server": given})
+
+    from tornado_live.app import LiveServer, run
+
+    def say_where(server: LiveServer) -> None:
+        scheme = "https" if settings.server.tls else "http"
+        address = f"{scheme}://{settings.server.host}:{server.port}/"
+        print(f"tornado-live is at {address}; {server.services.engine} answers", flush=True)
+
+    run(settings, say_where)
+
+
+@app.command()
+def emulate(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 3443,
+    scenario: Annotated[
+        Path | None, typer.Option(help="YAML file of faults.", exists=True, dir_okay=False)
+    ] = None,
+    journal: Annotated[Path | None, typer.Option(help="File to write every frame to, as JSON lines.")] = None,
+) -> None:
+    """Run the emulator of Gemini Live alone."""
+    from tornado_live.emulator import Emulator, EmulatorOptions
+    from tornado_live.emulator.main import run
+    from tornado_live.settings import read_yaml
+
+    def say_where(emulator: Emulator) -> None:
+        print(
+            f"The emulator ({emulator.engine}) answers at {emulator.url}; trust {emulator.ca_file}",
+            flush=True,
+        )
+
+    faults = read_yaml(scenario) if scenario is not None else None
+    try:
+        run(
+            EmulatorOptions(host, port, scenario=faults, journal_path=str(journal) if journal else None),
+            say_where,
+        )
+    except ValueError as error:
+        _fail(str(error))
+
+
+@app.command()
+def transcribe(
+    file: Annotated[Path, typer.Argument(help="A recording; - is standard input.")],
+    url: Annotated[str, typer.Option(help="The running server.")] = "http://localhost:3000",
+    api_key: Annotated[
+        str | None, typer.Option(help="For a server that wants one.", envvar="TORNADO_LIVE_API_KEY")
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="As fast as the server takes it, not in real time.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print text and exchanges as a JSON object.")
+    ] = False,
+    format: Annotated[
+        str | None, typer.Option(help="Only needed for raw samples: pcm. Otherwise the bytes say it.")
+    ] = None,
+    sample_rate: Annotated[int, typer.Option(help="Of raw samples, a second.", min=1)] = 16_000,
+    channels: Annotated[int, typer.Option(help="Of raw samples.", min=1)] = 1,
+) -> None:
+    """Stream a recording to a running server and print what was said.
+
+    On a terminal the text appears while it is recognised. The JSON object has `text`, `session_id`,
+    `model`, `audio_s` (seconds sent) and `exchanges`, each with `turn_id`, `text`, `reply`, `final`.
+    """
+    from tornado_live.audio import StreamFormat
+    from tornado_live.client import ClientError
+    from tornado_live.client.meter import DecodingMeter
+    from tornado_live.client.terminal import transcribe_command
+    from tornado_live.plugins import CodecRegistry
+
+    if file != Path("-") and not file.is_file():
+        raise typer.BadParameter(f"{file} is not a file.", param_hint="FILE")
+    label = format or file.suffix.removeprefix(".").lower()
+    try:
+        transcribe_command(
+            str(file),
+            {"response_modality": "text", "format": label, "sample_rate": sample_rate, "channels": channels},
+            DecodingMeter(CodecRegistry.load(), StreamFormat(label, sample_rate, channels)),
+            url=url,
+            api_key=api_key,
+            fast=fast,
+            as_json=as_json,
+        )
+    except ClientError as error:
+        _fail(error.message)
+
+
+@app.command()
+def check_config(
+    file: Annotated[Path, typer.Argument(help="YAML file.", exists=True, dir_okay=False)],
+) -> None:
+    """Say whether a server could start with these settings, and all that is wrong with them."""
+    from tornado_live.settings import check_config
+
+    problems = check_config(file)
+    if problems:
+        _fail(*problems)
+    print(f"{file}: no problem found")
+
+
+@app.command()
+def show_config(config: ConfigOption = None) -> None:
+    """Print all settings as they come out of file, environment and defaults; secrets are masked."""
+    from tornado_live.settings import load_with_origins, show_settings
+
+    print(show_settings(*load_with_origins(config)), end="")
+
+
+@app.command()
+def codecs() -> None:
+    """List the kinds of audio that the server takes, and where each codec comes from."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tornado_live.plugins import CodecRegistry
+
+    table = Table("name", "source", "MIME types", "engine", box=None, pad_edge=False)
+    for loaded in CodecRegistry.load().codecs:
+        codec = loaded.codec
+        table.add_row(codec.name, loaded.source, ", ".join(codec.mime_types), codec.engine)
+    Console().print(table)
+
+
+def _fail(*sentences: str) -> NoReturn:
+    for sentence in sentences:
+        print(f"tornado-live: {sentence}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console script. Exit code 1: it failed; 2: the command line is wrong."""
+    from tornado_live.errors import SettingsError
+
+    try:
+        app()
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"tornado-live: {problem}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"tornado-live: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)

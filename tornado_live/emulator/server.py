@@ -1,0 +1,398 @@
+"""The emulator's server: TLS, the address of Gemini Live, and the control API. The only file here that uses
+Tornado."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from tornado import httpserver, iostream, netutil, web, websocket
+
+from tornado_live.emulator.certificate import EphemeralCertificate
+from tornado_live.emulator.conversation import Conversation
+from tornado_live.emulator.ears import NoEars, ScriptedEars, choose_ears
+from tornado_live.emulator.journal import Journal
+from tornado_live.emulator.options import EmulatorOptions
+from tornado_live.emulator.outlet import Outlet, Sabotage
+from tornado_live.emulator.resumption import SessionStore
+from tornado_live.emulator.scenarios import Scenario, ScenarioError, load_scenario
+from tornado_live.emulator.voice import choose_voice
+from tornado_live.emulator.world import World
+
+logger = logging.getLogger(__name__)
+
+LIVE_PATH = (
+    r"(?:/scn/(?P<scenario>[^/]+))?/+ws/google\.ai\.generativelanguage\.(?P<version>v1|v1beta|v1alpha)"
+    r"\.GenerativeService\.BidiGenerateContent(?:Constrained)?"
+)
+_MAX_MESSAGE_BYTES = 32 * 2**20
+_HANDLE_TTL_S = 7200.0
+
+
+class Emulator:
+    """A local Gemini Live in the current event loop.
+
+    Attributes:
+        url: what to give the SDK as `base_url`, known from `start` on; `url + "/scn/NAME"` for a named
+            scenario.
+        ca_file: the certificate to trust, known from `start` on.
+        engine: what answers, for people.
+        journal: every frame, both ways.
+
+    Raises:
+        ScenarioError: a scenario cannot be used.
+        ValueError: ears or voice are asked for and not installed.
+    """
+
+    def __init__(self, options: EmulatorOptions) -> None:
+        self._options = options
+        self._scenarios = {name: load_scenario(one) for name, one in options.scenarios.items()}
+        self._scenarios[""] = load_scenario(options.scenario or {})
+        self._counts: dict[str, int] = {}
+        self._ears = choose_ears(options.ears)
+        self._voice = choose_voice(options.voice)
+        self.engine = _engine(self._ears.name, self._voice.name)
+        self.url = ""
+        self.ca_file = ""
+        self.connections: dict[int, LiveHandler] = {}
+        self._opened = 0
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Returns when it is listening; the recogniser is loaded in the background.
+
+        Raises:
+            OSError: the port is taken, or the journal cannot be written.
+        """
+        options = self._options
+        self.journal = Journal(options.journal_path)
+        self.world = World(
+            self._ears,
+            self._voice,
+            SessionStore(_HANDLE_TTL_S / options.time_scale),
+            self.journal,
+            options.time_scale,
+        )
+        self._certificate = EphemeralCertificate(options.host)
+        self.ca_file = self._certificate.ca_file
+        try:
+            sockets = netutil.bind_sockets(options.port, options.host)
+        except OSError:
+            self._certificate.close()
+            self.journal.close()
+            raise
+        application = web.Application(
+            [
+                (LIVE_PATH, LiveHandler, {"emulator": self}),
+                (r"/__emu/(?P<path>.*)", ControlHandler, {"emulator": self}),
+            ],
+            websocket_max_message_size=_MAX_MESSAGE_BYTES,
+            log_function=_log_request,
+        )
+        self._server = httpserver.HTTPServer(application, ssl_options=self._certificate.server_context())
+        self._server.add_sockets(sockets)
+        self.url = _url(options.host, sockets[0].getsockname()[1])
+        self._ears.load()
+        self.journal.note(0, "started", ears=self._ears.name, voice=self._voice.name, url=self.url)
+
+    async def ready(self) -> None:
+        """Returns when it can recognise and speak. Raises what loading raised."""
+        await self._ears.ready()
+        await self._voice.ready()
+
+    async def stop(self) -> None:
+        """Closes everything; nothing is left behind."""
+        self._server.stop()
+        for handler in list(self.connections.values()):
+            handler.close(1001, "The emulator stops.")
+            handler.abort()
+            await handler.conversation.end()
+        await asyncio.gather(*self._endings, return_exceptions=True)
+        await self._server.close_all_connections()
+        await self._ears.close()
+        await self._voice.close()
+        self.journal.close()
+        self._certificate.close()
+
+    def scenario(self, name: str) -> Scenario | None:
+        """The named scenario ("" is that of all other connections), for its next connection."""
+        scenario = self._scenarios.get(name)
+        if scenario is None:
+            return None
+        self._counts[name] = self._counts.get(name, 0) + 1
+        return scenario.for_connection(self._counts[name])
+
+    def set_scenario(self, name: str, mapping: Mapping[str, Any]) -> None:
+        """Puts a scenario in place for new connections; its count of connections begins anew.
+
+        Raises:
+            ScenarioError: it cannot be used; the old one stays.
+        """
+        self._scenarios[name] = load_scenario(mapping)
+        self._counts[name] = 0
+
+    def opened(self, handler: LiveHandler) -> int:
+        """Takes a connection in and gives it its number."""
+        self._opened += 1
+        self.connections[self._opened] = handler
+        return self._opened
+
+    def closed(self, handler: LiveHandler) -> None:
+        conversation = handler.conversation
+        del self.connections[conversation.number]
+        ending = asyncio.create_task(conversation.end())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+
+class LiveHandler(websocket.WebSocketHandler):
+    """One WebSocket: moves frames between Tornado and a `Conversation`."""
+
+    def initialize(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self._frozen: asyncio.Event | None = None
+
+    async def prepare(self) -> None:
+        scenario = self._emulator.scenario(self._scenario_name())
+        if scenario is None:
+            return self._refuse(404, f"There is no scenario {self._scenario_name()!r}.")
+        self._scenario = scenario
+        knobs = scenario.upgrade
+        await asyncio.sleep(knobs.delay_ms / 1000)
+        if knobs.http_status is not None:
+            return self._refuse(knobs.http_status, "The scenario refuses this connection.")
+        if knobs.max_connections is not None and len(self._emulator.connections) >= knobs.max_connections:
+            return self._refuse(
+                429, "You exceeded your current quota, please check your plan and billing details."
+            )
+        if not self._has_key():
+            return self._refuse(
+                403,
+                "Method doesn't allow unregistered callers (callers without established identity). "
+                "Please use API Key or other form of API consumer identity to call this API.",
+            )
+        return None
+
+    def _scenario_name(self) -> str:
+        return self.path_kwargs.get("scenario") or self.request.headers.get("x-emu-scenario", "")
+
+    def _has_key(self) -> bool:
+        headers = self.request.headers
+        arguments = self.request.arguments
+        return bool(
+            headers.get("x-goog-api-key")
+            or headers.get("Authorization")
+            or arguments.get("key")
+            or arguments.get("access_token")
+        )
+
+    def _refuse(self, status: int, message: str) -> None:
+        self.set_status(status)
+        self.finish({"error": {"code": status, "message": message, "status": _STATUS.get(status, "UNKNOWN")}})
+
+    def check_origin(self, origin: str) -> bool:
+        return True
+
+    def open(self, scenario: str | None, version: str) -> None:
+        emulator = self._emulator
+        number = emulator.opened(self)
+        self.set_nodelay(True)
+        sabotage = Sabotage(self._scenario.connection, self)
+        outlet = Outlet(self, self._scenario, sabotage, emulator.journal, number)
+        self.outlet = outlet
+        self.conversation = Conversation(emulator.world, self._scenario, number, version, outlet, sabotage)
+        emulator.journal.note(number, "opened", scenario=self._scenario_name(), version=version)
+        self.conversation.start()
+
+    async def on_message(self, message: str | bytes) -> None:
+        # Tornado reads the next frame when this returns: that is what holds a fast sender back.
+        if self._frozen is not None:
+            await self._frozen.wait()
+        rate = self._scenario.connection.read_bytes_per_s
+        if rate is not None:
+            await asyncio.sleep(len(message) / rate)
+        await self.conversation.receive(message)
+
+    def on_close(self) -> None:
+        self._emulator.journal.note(
+            self.conversation.number, "closed", code=self.close_code, reason=self.close_reason
+        )
+        self._emulator.closed(self)
+
+    async def send_frame(self, frame: bytes, *, binary: bool) -> None:
+        if self._frozen is not None:
+            return
+        try:
+            await self.write_message(frame, binary=binary)
+        except (websocket.WebSocketClosedError, iostream.StreamClosedError):
+            pass
+
+    def abort(self) -> None:
+        self._emulator.journal.note(self.conversation.number, "aborted")
+        if self.ws_connection is not None and self.ws_connection.stream is not None:
+            self.ws_connection.stream.close()
+
+    def freeze(self) -> None:
+        self._emulator.journal.note(self.conversation.number, "frozen")
+        self._frozen = asyncio.Event()
+
+
+class ControlHandler(web.RequestHandler):
+    """`/__emu/`: what is going on, and a hand in it."""
+
+    def initialize(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+
+    def get(self, path: str) -> None:
+        if path == "":
+            self.finish({"engine": self._emulator.engine, "url": self._emulator.url})
+        elif path == "connections":
+            handlers = self._emulator.connections.values()
+            self.finish({"connections": [handler.conversation.describe() for handler in handlers]})
+        elif path == "journal":
+            self.finish({"entries": self._journal()})
+        else:
+            raise web.HTTPError(404)
+
+    def _journal(self) -> list[dict[str, Any]]:
+        wanted = {name: self.get_query_argument(name, None) for name in ("connection", "what", "dir")}
+        return [
+            entry
+            for entry in self._emulator.journal
+            if all(value is None or str(entry[name]) == value for name, value in wanted.items())
+        ]
+
+    def delete(self, path: str) -> None:
+        if path != "journal":
+            raise web.HTTPError(404)
+        self._emulator.journal.clear()
+        self.finish({})
+
+    def put(self, path: str) -> None:
+        kind, _, name = path.partition("/")
+        if kind not in ("scenario", "scenarios") or (kind == "scenarios") != bool(name):
+            raise web.HTTPError(404)
+        try:
+            self._emulator.set_scenario(name, self._body())
+        except ScenarioError as error:
+            self.set_status(400)
+            self.finish({"error": str(error)})
+            return
+        self.finish({})
+
+    async def post(self, path: str) -> None:
+        match path.split("/"):
+            case ["connections", number, ("send" | "close" | "abort" | "freeze") as deed]:
+                handler = self._emulator.connections.get(int(number) if number.isdigit() else 0)
+            case _:
+                raise web.HTTPError(404)
+        if handler is None:
+            raise web.HTTPError(404)
+        body = self._body()
+        if deed == "send":
+            handler.outlet.send(body)
+        elif deed == "close":
+            await handler.outlet.close(int(body.get("code", 1011)), str(body.get("reason", "")))
+        elif deed == "abort":
+            handler.abort()
+        else:
+            handler.freeze()
+        self.finish({})
+
+    def _body(self) -> dict[str, Any]:
+        try:
+            body = json.loads(self.request.body or b"{}")
+        except ValueError as error:
+            raise web.HTTPError(400) from error
+        if not isinstance(body, dict):
+            raise web.HTTPError(400)
+        return body
+
+
+class EmulatorThread:
+    """An `Emulator` on a thread and a loop of its own; same attributes, blocking calls."""
+
+    def __init__(self, options: EmulatorOptions) -> None:
+        self._emulator = Emulator(options)
+        self.engine = self._emulator.engine
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        return self._emulator.url
+
+    @property
+    def ca_file(self) -> str:
+        return self._emulator.ca_file
+
+    @property
+    def journal(self) -> Journal:
+        return self._emulator.journal
+
+    def start(self) -> None:
+        """Blocks until it is listening. Raises what `Emulator.start` raises."""
+        started: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._run(started)), name="emulator", daemon=True
+        )
+        self._thread.start()
+        started.result()
+
+    def wait_ready(self) -> None:
+        """Blocks until it can recognise and speak. Raises what loading raised."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._emulator.ready(), self._loop).result()
+
+    def stop(self) -> None:
+        """Blocks until nothing is left of it."""
+        if self._loop is not None and self._stopping is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join()
+
+    async def _run(self, started: concurrent.futures.Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        try:
+            await self._emulator.start()
+        except (OSError, ValueError) as error:
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        await self._stopping.wait()
+        await self._emulator.stop()
+
+
+_STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+}
+
+
+def _engine(ears: str, voice: str) -> str:
+    if ears == ScriptedEars.name:
+        return "scripted"
+    if ears == NoEars.name:
+        return f"offline demo engine (no speech recognition, {voice})"
+    return f"offline demo engine ({ears}, {voice})"
+
+
+def _url(host: str, port: int) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def _log_request(handler: web.RequestHandler) -> None:
+    """Access lines are for debugging: the journal has the rest."""
+    logger.debug("%d %s %s", handler.get_status(), handler.request.method, handler.request.path)

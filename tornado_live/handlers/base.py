@@ -1,0 +1,172 @@
+"""What all HTTP answers have in common: who asks, CORS, body bounds, JSON, errors."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, TypeVar
+
+from tornado.httputil import HTTPServerRequest
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError, RequestHandler
+
+from tornado_live.access.identity import Caller
+from tornado_live.access.limits import Account
+from tornado_live.errors import (
+    AuthRequired,
+    InternalError,
+    LiveError,
+    MethodNotAllowed,
+    OriginRefused,
+    PathNotFound,
+    RequestError,
+    TooLarge,
+)
+from tornado_live.handlers.services import Services
+from tornado_live.wire import replies
+from tornado_live.wire.requests import EndBody, StartBody, TranscribeBody, parse_body
+
+log = logging.getLogger(__name__)
+
+Body = TypeVar("Body", StartBody, TranscribeBody, EndBody)
+
+
+def remote_address(services: Services, request: HTTPServerRequest) -> str:
+    """The client's address: the peer's, or what a trusted proxy says of it."""
+    return services.proxies.client_address(request.remote_ip or "", request.headers.get("X-Forwarded-For"))
+
+
+def origin_allowed(services: Services, request: HTTPServerRequest, *, has_credential: bool) -> bool:
+    """Whether the page that sends this request may: it is on the list, or is this server's own."""
+    origin = request.headers.get("Origin")
+    if services.origins.allows(origin, has_credential=has_credential):
+        return True
+    own = origin is not None and origin.partition("://")[2] == request.host
+    return own and (services.authenticator.required or services.origins.allows_host(request.host))
+
+
+class BaseHandler(RequestHandler):
+    """A handler under `/api`: every answer, errors too, is JSON with CORS headers.
+
+    Bodies are streamed, so that their size is bounded before they are read; `body` is complete when
+    the method runs.
+    """
+
+    caller: Caller
+    account: Account
+    needs_auth = True
+
+    def initialize(self, services: Services) -> None:
+        self.services = services
+        self.body = bytearray()
+
+    @property
+    def max_body_bytes(self) -> int:
+        return self.services.settings.server.max_body
+
+    def set_default_headers(self) -> None:
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.clear_header("Server")
+        services: Services | None = getattr(self, "services", None)
+        if services is not None:
+            self._set_cors_headers()
+
+    def _set_cors_headers(self) -> None:
+        for name, value in self.services.origins.cors_headers(self.request.headers.get("Origin")).items():
+            self.set_header(name, value)
+
+    async def prepare(self) -> None:
+        self._set_cors_headers()
+        length = self.request.headers.get("Content-Length", "0")
+        if length.isdigit() and int(length) > self.max_body_bytes:
+            raise self._too_large()
+        if self.request.method == "OPTIONS":
+            return
+        if self.request.headers.get("Origin") is not None and not origin_allowed(
+            self.services, self.request, has_credential=True
+        ):
+            raise OriginRefused
+        if self.needs_auth:
+            self.caller = self._authenticate()
+            self.account = self.services.limiter.account(self.caller, self.address)
+            await self.account.count_request()
+            for name, value in self.account.headers().items():
+                self.set_header(name, value)
+
+    @property
+    def address(self) -> str:
+        return remote_address(self.services, self.request)
+
+    def _authenticate(self) -> Caller:
+        caller = self.services.authenticator.from_headers(self.request.headers)
+        if caller is not None:
+            return caller
+        if self.services.authenticator.required:
+            raise AuthRequired
+        return self.services.authenticator.anonymous()
+
+    def data_received(self, chunk: bytes) -> None:
+        if len(self.body) + len(chunk) > self.max_body_bytes:
+            raise self._too_large()
+        self.body += chunk
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"The body is larger than the {self.max_body_bytes} bytes that this address accepts.")
+
+    def parse(self, kind: type[Body]) -> Body:
+        return parse_body(bytes(self.body), kind)
+
+    def options(self, *args: str) -> None:
+        self.set_status(204)
+        self.clear_header("Content-Type")
+
+    async def answer(self, **fields: Any) -> None:
+        """Writes `{"success": true, …}`. Raises StreamClosedError when the client has gone."""
+        await self.finish(replies.encode({"success": True, **fields}))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = _as_live_error(status_code, kwargs.get("exc_info", (None, None, None))[1])
+        self.set_status(error.status)
+        if error.retry_after_s is not None:
+            self.set_header("Retry-After", str(max(1, round(error.retry_after_s))))
+        self.finish(replies.encode(replies.error_body(error) | self.error_data(error)))
+
+    def error_data(self, error: LiveError) -> dict[str, Any]:
+        """Further fields of an error's body."""
+        return {}
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        super().send_error(error.status if isinstance(error, LiveError) else status_code, **kwargs)
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        if isinstance(value, StreamClosedError):
+            log.info("client_gone", extra={"path": self.request.path})
+        elif isinstance(value, LiveError) and not isinstance(value, InternalError):
+            log.info("refused", extra={"path": self.request.path, "code": value.code})
+        else:
+            super().log_exception(typ, value, tb)
+
+
+def _as_live_error(status_code: int, raised: BaseException | None) -> LiveError:
+    if isinstance(raised, LiveError):
+        return raised
+    if status_code == 404:
+        return PathNotFound()
+    if status_code == 405:
+        return MethodNotAllowed()
+    if isinstance(raised, HTTPError) and 400 <= status_code < 500:
+        return RequestError()
+    return InternalError()
+
+
+class NotFoundHandler(BaseHandler):
+    """Every address that is none: JSON below `/api`, and elsewhere too."""
+
+    needs_auth = False
+
+    async def prepare(self) -> None:
+        self._set_cors_headers()
+        if self.request.method != "OPTIONS":
+            raise PathNotFound

@@ -1,0 +1,335 @@
+"""What one WebSocket client may say, and what it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from tornado_live.access.buckets import MessageGate
+from tornado_live.access.identity import Caller
+from tornado_live.access.limits import Account
+from tornado_live.errors import (
+    AuthFailed,
+    AuthRequired,
+    AuthTimeout,
+    InactivityTimeout,
+    InternalError,
+    InvalidField,
+    LiveError,
+    NoSession,
+    RateLimited,
+    SessionExpired,
+    ShuttingDown,
+)
+from tornado_live.handlers.services import Services
+from tornado_live.sessions.events import Event
+from tornado_live.sessions.intake import Chunk
+from tornado_live.sessions.options import SessionOptions, declared_format
+from tornado_live.sessions.outbox import Outbox
+from tornado_live.sessions.rendering import ended_data, event_frames, live_data
+from tornado_live.sessions.session import Session
+from tornado_live.wire import replies
+from tornado_live.wire.audio_data import decode_audio_data
+from tornado_live.wire.requests import (
+    MAX_TEXT_CHARS,
+    Ack,
+    ActivityEnd,
+    ActivityStart,
+    AudioChunk,
+    Auth,
+    Cancel,
+    EndSession,
+    Flush,
+    GetRateLimits,
+    GetStatus,
+    Hello,
+    StartSession,
+    Text,
+    check_session_id,
+    parse_message,
+)
+
+log = logging.getLogger(__name__)
+
+_ERROR_TYPES: dict[type[LiveError], str] = {
+    AuthRequired: "auth_required",
+    InactivityTimeout: "inactivity_timeout",
+    RateLimited: "rate_limit_exceeded",
+    SessionExpired: "session_expired",
+}
+"""The message types of errors that have one of their own."""
+
+
+class LiveConnection:
+    """One client's side of the wire, over whatever carries its frames.
+
+    Args:
+        outbox: takes what is to be sent.
+        close_with: closes the socket after what waits has been written; None: done.
+        headers: of the upgrade; a key may be in them.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        outbox: Outbox,
+        close_with: Callable[[LiveError | None], None],
+        *,
+        address: str,
+        origin: str | None,
+        headers: Mapping[str, str],
+    ) -> None:
+        self._services = services
+        self._outbox = outbox
+        self._close_with = close_with
+        self._address = address
+        self._origin = origin
+        self._headers = headers
+        self._caller: Caller | None = None
+        self._session: Session | None = None
+        self._binary = False
+        self._auth_timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._account: Account | None = None
+        self._gate: MessageGate | None = None
+
+    # The socket
+
+    def open(self) -> None:
+        authenticator = self._services.authenticator
+        if not authenticator.required:
+            self._known(authenticator.anonymous())
+            return
+        self._auth_timer = asyncio.get_running_loop().call_later(
+            self._services.settings.auth.timeout, self._auth_timed_out
+        )
+        try:
+            caller = authenticator.from_headers(self._headers, origin=self._origin)
+        except AuthFailed as exc:
+            self._refuse("auth_failed", exc)
+            return
+        if caller is not None:
+            self._known(caller)
+
+    def close(self) -> None:
+        """The socket is gone; the session stays for a while."""
+        self._closed = True
+        self._stop_auth_timer()
+        if self._session is not None:
+            self._session.release_uplink(self)
+            self._session.detach(self)
+
+    def receive(self, frame: str | bytes) -> Awaitable[None] | None:
+        """Takes one frame; where the answer takes time, the next frame is read after it."""
+        try:
+            if self._gate is not None and not self._gate.admit_message():
+                return None
+            if isinstance(frame, bytes):
+                self._binary_chunk(frame)
+                return None
+            return self._dispatch(frame)
+        except LiveError as exc:
+            self.tell(exc)
+        if self._gate is not None and self._gate.exhausted:
+            self._close_with(RateLimited())
+        return None
+
+    def tell(self, error: LiveError) -> None:
+        """An `error` message; the socket stays open."""
+        kind = _ERROR_TYPES.get(type(error), "error")
+        self._send(kind, **replies.error_fields(error))
+
+    # What the session says (Attachment)
+
+    def deliver(self, event: Event) -> None:
+        session = self._session
+        if session is not None:
+            self._outbox.put_event(event, lambda e: event_frames(session, e, binary=self._binary))
+
+    def session_closed(self, error: LiveError | None) -> None:
+        session, self._session = self._session, None
+        if session is None or error is None:
+            return
+        kind = _ERROR_TYPES.get(type(error), "error")
+        self._send(
+            kind, session_id=session.label, data=ended_data(session.record), **replies.error_fields(error)
+        )
+        self._close_with(error)
+
+    # Messages
+
+    def _dispatch(self, frame: str) -> Awaitable[None] | None:
+        match parse_message(frame):
+            case AudioChunk() as chunk:
+                self._audio_chunk(chunk)
+            case StartSession() as start:
+                return self._guard(self._start(start))
+            case EndSession():
+                return self._guard(self._end())
+            case Auth() as auth:
+                self._authenticate(auth)
+            case Hello() as hello:
+                self._hello(hello)
+            case GetStatus():
+                return self._guard(self._status())
+            case GetRateLimits():
+                return self._guard(self._rate_limits())
+            case Text(text):
+                self._text(text)
+            case Flush():
+                self._require_session().end_utterance()
+            case Cancel():
+                self._require_session().cancel_reply()
+            case ActivityStart():
+                self._manual_session().activity_start()
+            case ActivityEnd():
+                self._manual_session().activity_end()
+            case Ack():
+                pass
+        return None
+
+    async def _guard(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except LiveError as exc:
+            self.tell(exc)
+        except Exception:
+            log.exception("message_failed")
+            self.tell(InternalError())
+
+    def _hello(self, hello: Hello) -> None:
+        services = self._services
+        self._binary = hello.binary
+        self._send(
+            "connected",
+            data={
+                "protocolVersion": replies.PROTOCOL_VERSION,
+                "engine": services.engine,
+                "authRequired": services.authenticator.required and self._caller is None,
+                "formats": sorted(loaded.codec.name for loaded in services.codecs.codecs),
+                "models": list(services.catalogue.names),
+                "limits": {
+                    "maxMessageBytes": services.settings.server.max_message,
+                    "sessionDurationMs": int(services.settings.sessions.duration * 1000),
+                    "idleTimeoutMs": int(services.settings.sessions.idle_timeout * 1000),
+                },
+            },
+        )
+
+    def _authenticate(self, auth: Auth) -> None:
+        try:
+            caller = self._services.authenticator.authenticate(auth.credential, origin=self._origin)
+        except AuthFailed as exc:
+            self._refuse("auth_failed", exc)
+            return
+        self._known(caller)
+        self._send("auth_success", message="You are known.", user={"name": caller.name})
+
+    async def _start(self, start: StartSession) -> None:
+        caller = self._require_caller()
+        label = check_session_id(start.session_id) if start.session_id else None
+        if self._services.draining:
+            raise ShuttingDown
+        options = self._services.check_options(SessionOptions.from_fields(start), caller)
+        self._leave()
+        session = await self._services.registry.start(caller.owner, label, options, self._account)
+        if self._closed:
+            return
+        self._session = session
+        session.attach(self)
+        session.touch()
+        self._send("session_started", session_id=session.label, data=live_data(session))
+
+    async def _end(self) -> None:
+        session = self._require_session()
+        record = await self._services.registry.end(session.record.owner, session.label)
+        self._session = None
+        self._send("session_ended", session_id=session.label, data=ended_data(record))
+
+    async def _status(self) -> None:
+        session = self._require_session()
+        data = live_data(session)
+        data["rateLimits"] = await self._require_account().status()
+        self._send("session_status", session_id=session.label, data=data)
+
+    async def _rate_limits(self) -> None:
+        data = await self._require_account().status()
+        self._send("rate_limit_status", data=data)
+
+    def _text(self, text: str) -> None:
+        if not text.strip() or len(text) > MAX_TEXT_CHARS:
+            raise InvalidField(f"text must be 1 to {MAX_TEXT_CHARS} characters.")
+        self._require_session().send_text(text)
+
+    def _audio_chunk(self, message: AudioChunk) -> None:
+        session = self._require_session()
+        declared = declared_format(message, session.options.stream)
+        self._feed(session, Chunk(decode_audio_data(message.audio_data), declared, message.seq))
+
+    def _binary_chunk(self, data: bytes) -> None:
+        session = self._require_session()
+        if data:
+            self._feed(session, Chunk(data, session.options.stream))
+
+    def _feed(self, session: Session, chunk: Chunk) -> None:
+        session.claim_uplink(self)
+        session.feed(chunk)
+        chunk.done.add_done_callback(self._chunk_done)
+
+    def _chunk_done(self, done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and isinstance(error := done.exception(), LiveError):
+            self.tell(error)
+
+    # Who it is
+
+    def _known(self, caller: Caller) -> None:
+        self._stop_auth_timer()
+        self._caller = caller
+        self._account = self._services.limiter.account(caller, self._address)
+        self._gate = self._account.message_gate()
+
+    def _require_caller(self) -> Caller:
+        if self._caller is None:
+            raise AuthRequired
+        return self._caller
+
+    def _require_account(self) -> Account:
+        if self._account is None:
+            raise AuthRequired
+        return self._account
+
+    def _require_session(self) -> Session:
+        self._require_caller()
+        if self._session is None:
+            raise NoSession
+        return self._session
+
+    def _manual_session(self) -> Session:
+        session = self._require_session()
+        if session.options.turn_detection != "manual":
+            raise InvalidField('activity_start and activity_end need turn_detection "manual" at start.')
+        return session
+
+    def _leave(self) -> None:
+        """A new session begins on this connection; the one before it stays, detached."""
+        if self._session is not None:
+            self._session.release_uplink(self)
+            self._session.detach(self)
+            self._session = None
+
+    def _refuse(self, kind: str, error: LiveError) -> None:
+        self._send(kind, **replies.error_fields(error))
+        self._close_with(error)
+
+    def _auth_timed_out(self) -> None:
+        self._refuse("auth_timeout", AuthTimeout())
+
+    def _stop_auth_timer(self) -> None:
+        if self._auth_timer is not None:
+            self._auth_timer.cancel()
+            self._auth_timer = None
+
+    def _send(self, kind: str, session_id: str | None = None, **fields: object) -> None:
+        if not self._closed:
+            self._outbox.put(replies.encode(replies.message(kind, session_id, **fields)))

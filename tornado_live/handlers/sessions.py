@@ -1,0 +1,97 @@
+"""`/api/v1/live-audio/session…`: start, status, end, list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.web import stream_request_body
+
+from tornado_live.errors import LiveError, SessionNotFound, ShuttingDown
+from tornado_live.handlers.base import BaseHandler
+from tornado_live.sessions.options import SessionOptions
+from tornado_live.sessions.rendering import ended_data, live_data, session_data
+from tornado_live.wire.requests import EndBody, StartBody, check_session_id
+
+
+@stream_request_body
+class StartHandler(BaseHandler):
+    """`POST /session/start` and `POST /streaming/start`."""
+
+    async def post(self) -> None:
+        body = self.parse(StartBody)
+        label = check_session_id(body.session_id) if body.session_id else None
+        if self.services.draining:
+            raise ShuttingDown
+        options = self.services.check_options(SessionOptions.from_fields(body), self.caller)
+        session = await self.services.registry.start(self.caller.owner, label, options, self.account)
+        session.rest.used = True
+        await self.answer(session_id=session.label, data=live_data(session))
+
+
+@stream_request_body
+class EndHandler(BaseHandler):
+    """`POST /session/end`: the last texts come in `data`."""
+
+    async def post(self) -> None:
+        label = check_session_id(self.parse(EndBody).session_id)
+        session = self.services.registry.get(self.caller.owner, label)
+        record = await self.services.registry.end(self.caller.owner, label)
+        data: dict[str, Any] = ended_data(record)
+        if session is not None:
+            rest = session.rest.take()
+            data["inputTranscription"] = rest.input_text or None
+            data["transcript"] = rest.reply_text or None
+        await self.answer(session_id=label, data=data)
+
+
+class StatusHandler(BaseHandler):
+    """`GET /session/{session_id}/status`: 200 for every record that is kept."""
+
+    async def get(self, label: str) -> None:
+        registry = self.services.registry
+        session = registry.get(self.caller.owner, check_session_id(label))
+        if session is not None and session.alive:
+            data = live_data(session)
+        else:
+            record = await registry.record(self.caller.owner, label)
+            if record is None:
+                raise SessionNotFound
+            data = session_data(record)
+        data["rateLimits"] = await self.account.status()
+        await self.answer(session_id=label, data=data)
+
+    def error_data(self, error: LiveError) -> dict[str, Any]:
+        if isinstance(error, SessionNotFound):
+            return {"data": {"status": "not_found"}}
+        return {}
+
+
+class TranscriptHandler(BaseHandler):
+    """`GET /session/{session_id}/transcript`: all turns so far, in order."""
+
+    async def get(self, label: str) -> None:
+        turns = await self.services.registry.turns(self.caller.owner, check_session_id(label))
+        data = {
+            "sessionId": label,
+            "turns": [
+                {
+                    "turnId": turn.turn_id,
+                    "role": turn.role,
+                    "text": turn.text,
+                    "startMs": turn.start_ms,
+                    "endMs": turn.end_ms,
+                    "interrupted": turn.interrupted,
+                }
+                for turn in turns
+            ],
+        }
+        await self.answer(session_id=label, data=data)
+
+
+class SessionsHandler(BaseHandler):
+    """`GET /sessions`: the caller's own that have not ended; a shared key lists nothing."""
+
+    async def get(self) -> None:
+        records = [] if self.caller.shared else await self.services.registry.list(self.caller.owner)
+        data = {"sessions": [session_data(record) for record in records], "count": len(records)}
+        await self.answer(data=data)

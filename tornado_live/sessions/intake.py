@@ -1,0 +1,315 @@
+"""The way in: a session's chunks are put in order, held to their credit, decoded and passed on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tornado_live.audio import TARGET, AudioDecoder, Codec, DecodeLimits, StreamFormat, StreamInfo
+from tornado_live.errors import AudioError, AudioHeaderMissing, AudioTooFast, CodecFailed, LiveError
+
+log = logging.getLogger(__name__)
+
+SLICE_S = 0.3
+MIN_SLICE_BYTES = 256
+FIRST_SLICE_BYTES = 1024
+MAX_QUEUED_BYTES = 4 * 2**20
+MAX_EARLY_CHUNKS = 64
+GAP_WAIT_S = 1.0
+
+
+class Codecs(Protocol):
+    """What recognises streams (`plugins.CodecRegistry`)."""
+
+    def recognise(self, head: bytes, declared: StreamFormat) -> Codec | None: ...
+
+    def begins_stream(self, chunk: bytes, declared: StreamFormat) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class IntakePolicy:
+    """How much audio is taken in, and how fast.
+
+    Attributes:
+        credit_rate, credit_burst_s: decoded audio may run ahead of the clock by `credit_burst_s` and
+            then grow `credit_rate` seconds a second. None: no credit is counted.
+    """
+
+    limits: DecodeLimits = DecodeLimits()
+    credit_rate: float | None = 2.0
+    credit_burst_s: float = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """Bytes of a recording as they came.
+
+    Attributes:
+        seq: the client's number of it, from 0; None: in the order of arrival.
+        done: resolved when the chunk has been decoded and passed on, or with its LiveError.
+    """
+
+    data: bytes
+    declared: StreamFormat
+    seq: int | None = None
+    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Intake:
+    """Decodes one session's chunks, in order, one stream after the other.
+
+    Args:
+        codecs: recognises the streams.
+        deliver: takes the PCM of a chunk (`audio.TARGET`) and the chunk's `seq`; may raise LiveError.
+        on_gap: told the first and last number of chunks that never came.
+    """
+
+    def __init__(
+        self,
+        codecs: Codecs,
+        policy: IntakePolicy,
+        deliver: Callable[[bytes, int | None], None],
+        on_gap: Callable[[int, int], None] = lambda first, last: None,
+        *,
+        init_segment: bytes = b"",
+    ) -> None:
+        self.decoded_s = 0.0
+        self.info: StreamInfo | None = None
+        self.init_segment = init_segment
+        self._codecs = codecs
+        self._policy = policy
+        self._deliver = deliver
+        self._on_gap = on_gap
+        self._started_s = time.monotonic()
+        self._queue: deque[Chunk | Callable[[], None]] = deque()
+        self._queued_bytes = 0
+        self._worker: asyncio.Task[None] | None = None
+        self._early: dict[int, Chunk] = {}
+        self._next_seq = 0
+        self._gap_timer: asyncio.TimerHandle | None = None
+        self._head = b""
+        self._codec: Codec | None = None
+        self._decoder: AudioDecoder | None = None
+        self._declared = StreamFormat()
+        self._bytes_in = 0
+        self._stream_s = 0.0
+
+    def offer(self, chunk: Chunk) -> None:
+        """Takes a chunk; `chunk.done` tells how it went.
+
+        Raises:
+            AudioTooFast: too much is waiting already; the chunk is not taken.
+        """
+        if self._queued_bytes + len(chunk.data) > MAX_QUEUED_BYTES and self._queued_bytes:
+            raise AudioTooFast
+        if chunk.seq is None:
+            self._enqueue(chunk)
+            return
+        if chunk.seq < self._next_seq or chunk.seq in self._early:
+            chunk.done.set_result(None)
+            return
+        if len(self._early) >= MAX_EARLY_CHUNKS:
+            self._skip_gap()
+        self._early[chunk.seq] = chunk
+        self._release_early()
+
+    def after_queued(self, action: Callable[[], None]) -> None:
+        """Calls `action` when all chunks taken so far have been passed on."""
+        if self._worker is None and not self._queue:
+            action()
+        else:
+            self._queue.append(action)
+
+    async def finish(self) -> None:
+        """Decodes what is queued and flushes the stream; nothing may be offered afterwards."""
+        while self._early:
+            self._skip_gap()
+        if self._worker is not None:
+            await self._worker
+        if self._decoder is not None and self._codec is not None and self._codec.blocking:
+            decoder, self._decoder = self._decoder, None
+            self._passed(await asyncio.to_thread(decoder.flush), 0, None)
+        self._end_stream()
+
+    def close(self) -> None:
+        """Drops everything at once."""
+        if self._gap_timer is not None:
+            self._gap_timer.cancel()
+        if self._worker is not None:
+            self._worker.cancel()
+        self._decoder = None
+
+    # Order
+
+    def _release_early(self) -> None:
+        while (chunk := self._early.pop(self._next_seq, None)) is not None:
+            self._next_seq += 1
+            self._enqueue(chunk)
+        if self._gap_timer is not None:
+            self._gap_timer.cancel()
+            self._gap_timer = None
+        if self._early:
+            self._gap_timer = asyncio.get_running_loop().call_later(GAP_WAIT_S, self._skip_gap)
+
+    def _skip_gap(self) -> None:
+        first = min(self._early)
+        self._on_gap(self._next_seq, first - 1)
+        self._next_seq = first
+        self._release_early()
+
+    def _enqueue(self, chunk: Chunk) -> None:
+        if self._worker is None and not self._queue and self._fits_one_slice(chunk):
+            self._decode(chunk)
+            return
+        self._queue.append(chunk)
+        self._queued_bytes += len(chunk.data)
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._queue:
+                item = self._queue.popleft()
+                if not isinstance(item, Chunk):
+                    item()
+                    continue
+                self._queued_bytes -= len(item.data)
+                await self._decode_slowly(item)
+        finally:
+            self._worker = None
+
+    # Decoding
+
+    def _fits_one_slice(self, chunk: Chunk) -> bool:
+        return (
+            len(chunk.data) <= self._slice_bytes
+            and (self._codec is None or not self._codec.blocking)
+            and self._debt_s() <= 0
+        )
+
+    @property
+    def _slice_bytes(self) -> int:
+        """So many encoded bytes hold about `SLICE_S` of this stream's audio."""
+        if self._stream_s < SLICE_S:
+            return max(FIRST_SLICE_BYTES, self._bytes_in)
+        return max(MIN_SLICE_BYTES, int(SLICE_S * 1.5 * self._bytes_in / self._stream_s))
+
+    def _debt_s(self) -> float:
+        """Seconds until the decoded audio is within its credit."""
+        policy = self._policy
+        if policy.credit_rate is None:
+            return 0.0
+        elapsed_s = time.monotonic() - self._started_s
+        return (self.decoded_s - policy.credit_burst_s) / policy.credit_rate - elapsed_s
+
+    def _decode(self, chunk: Chunk) -> None:
+        try:
+            self._begin(chunk)
+            pcm = self._decoder.decode(self._take_head(chunk)) if self._decoder is not None else b""
+            self._passed(pcm, len(chunk.data), chunk.seq)
+        except LiveError as exc:
+            self._failed(chunk, exc)
+        except Exception as exc:  # a codec plugin is somebody else's code
+            self._failed(chunk, self._codec_failed(exc))
+        else:
+            _resolve(chunk)
+
+    async def _decode_slowly(self, chunk: Chunk) -> None:
+        try:
+            self._begin(chunk)
+            decoder = self._decoder
+            if decoder is None:
+                self._passed(b"", len(chunk.data), chunk.seq)
+            elif self._codec is not None and self._codec.blocking:
+                pcm = await asyncio.to_thread(decoder.decode, self._take_head(chunk))
+                self._passed(pcm, len(chunk.data), chunk.seq)
+            else:
+                for piece in self._slices(self._take_head(chunk)):
+                    if (debt_s := self._debt_s()) > 0:
+                        await asyncio.sleep(debt_s)
+                    self._passed(decoder.decode(piece), len(piece), chunk.seq)
+                    await asyncio.sleep(0)
+        except LiveError as exc:
+            self._failed(chunk, exc)
+        except Exception as exc:  # a codec plugin is somebody else's code
+            self._failed(chunk, self._codec_failed(exc))
+        else:
+            _resolve(chunk)
+
+    def _slices(self, data: bytes) -> Iterator[bytes]:
+        start = 0
+        while start < len(data):
+            size = self._slice_bytes
+            yield data[start : start + size]
+            start += size
+
+    def _begin(self, chunk: Chunk) -> None:
+        """Sees to it that the decoder is the one for this chunk; None while more bytes are needed."""
+        data, declared = chunk.data, chunk.declared
+        if self._decoder is not None and not self._ends_stream(data, declared):
+            return
+        if not self._head:
+            self._end_stream()
+        self._head += data
+        try:
+            codec = self._codecs.recognise(self._head, declared)
+        except AudioHeaderMissing:
+            if not self.init_segment:
+                raise
+            codec = self._codecs.recognise(self.init_segment, declared)
+            self._head = self.init_segment + self._head
+        if codec is None:
+            return
+        self._codec, self._declared = codec, declared
+        self._decoder = codec.open(declared, self._policy.limits)
+
+    def _ends_stream(self, data: bytes, declared: StreamFormat) -> bool:
+        if self._codecs.begins_stream(data, declared):
+            return True
+        return self._codec is not None and self._codec.headerless and declared != self._declared
+
+    def _take_head(self, chunk: Chunk) -> bytes:
+        head, self._head = self._head, b""
+        return head or chunk.data
+
+    def _passed(self, pcm: bytes, size_bytes: int, seq: int | None) -> None:
+        if self._decoder is not None:
+            self.info = self._decoder.info
+            self.init_segment = self._decoder.init_segment or self.init_segment
+        seconds = TARGET.seconds(len(pcm))
+        self.decoded_s += seconds
+        self._stream_s += seconds
+        self._bytes_in += size_bytes
+        if pcm or seq is not None:
+            self._deliver(pcm, seq)
+
+    def _end_stream(self) -> None:
+        decoder, self._decoder = self._decoder, None
+        self._head, self._bytes_in, self._stream_s = b"", 0, 0.0
+        if decoder is None:
+            return
+        try:
+            self._passed(decoder.flush(), 0, None)
+        except LiveError as exc:
+            log.info("stream_end_not_decodable", extra={"code": exc.code})
+
+    def _failed(self, chunk: Chunk, error: LiveError) -> None:
+        if isinstance(error, AudioError) and not isinstance(error, AudioTooFast):
+            self._decoder, self._head = None, b""
+        if not chunk.done.done():
+            chunk.done.set_exception(error)
+
+    def _codec_failed(self, exc: Exception) -> CodecFailed:
+        name = self._codec.name if self._codec is not None else "?"
+        log.exception("codec_failed", extra={"codec": name}, exc_info=exc)
+        return CodecFailed(f"The codec {name} failed on this audio.")
+
+
+def _resolve(chunk: Chunk) -> None:
+    if not chunk.done.done():
+        chunk.done.set_result(None)

@@ -1,0 +1,65 @@
+"""Holds the reply's voice back, so that an interruption drops what nobody has heard yet.
+
+Gemini speaks faster than real time. What is more than `lead_s` ahead of playback stays here as PCM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from tornado_live.audio import REPLY
+from tornado_live.sessions.transcript import Exchange
+
+
+class Pacer:
+    """Releases one session's reply audio at most `lead_s` ahead of its playback.
+
+    Args:
+        release: takes each piece when its time has come.
+    """
+
+    def __init__(self, lead_s: float, release: Callable[[Exchange, bytes], None]) -> None:
+        self._lead_s = lead_s
+        self._release = release
+        self._queue: deque[tuple[Exchange, bytes]] = deque()
+        self._play_end_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def add(self, exchange: Exchange, pcm: bytes) -> None:
+        self._queue.append((exchange, pcm))
+        self._empty.clear()
+        if self._timer is None:
+            self._run()
+
+    def drop(self) -> None:
+        """Barge-in: what has not been released never will be."""
+        self._queue.clear()
+        self._play_end_s = 0.0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._empty.set()
+
+    async def played(self, exchange: Exchange) -> None:
+        """Returns when the exchange's audio has been released or dropped."""
+        if any(queued is exchange for queued, _ in self._queue):
+            await self._empty.wait()
+
+    def _run(self) -> None:
+        self._timer = None
+        while self._queue:
+            now_s = time.monotonic()
+            self._play_end_s = max(self._play_end_s, now_s)
+            ahead_s = self._play_end_s - now_s - self._lead_s
+            if ahead_s > 0:
+                self._timer = asyncio.get_running_loop().call_later(ahead_s, self._run)
+                return
+            exchange, pcm = self._queue.popleft()
+            self._play_end_s += REPLY.seconds(len(pcm))
+            self._release(exchange, pcm)
+        self._empty.set()

@@ -1,0 +1,61 @@
+"""All settings: frozen models, and the only code that reads YAML and the environment."""
+
+from tornado_live.settings.checks import is_loopback
+from tornado_live.settings.loading import check_config, load_settings, load_with_origins, require_key
+from tornado_live.settings.models import (
+    AudioSettings,
+    AuthSettings,
+    CodecSettings,
+    CorsSettings,
+    EmulatorSettings,
+    GeminiSettings,
+    JwtKeySettings,
+    JwtSettings,
+    KeySettings,
+    LimitSettings,
+    LoggingSettings,
+    MetricsSettings,
+    QuotaSettings,
+    Scope,
+    ServerSettings,
+    SessionSettings,
+    Settings,
+    StoreSettings,
+    TlsSettings,
+    VadSettings,
+)
+from tornado_live.settings.show import secret_values, show_settings
+from tornado_live.settings.yamlfile import parse_yaml, read_yaml, write_yaml
+
+__all__ = [
+    "AudioSettings",
+    "AuthSettings",
+    "CodecSettings",
+    "CorsSettings",
+    "EmulatorSettings",
+    "GeminiSettings",
+    "JwtKeySettings",
+    "JwtSettings",
+    "KeySettings",
+    "LimitSettings",
+    "LoggingSettings",
+    "MetricsSettings",
+    "QuotaSettings",
+    "Scope",
+    "ServerSettings",
+    "SessionSettings",
+    "Settings",
+    "StoreSettings",
+    "TlsSettings",
+    "VadSettings",
+    "check_config",
+    "is_loopback",
+    "load_settings",
+    "load_with_origins",
+    "parse_yaml",
+    "read_yaml",
+    "require_key",
+    "secret_values",
+    "show_settings",
+    "write_yaml",
+]
