@@ -42,12 +42,12 @@ _CHANNELS = 0x9F
 _BIT_DEPTH = 0x6264
 
 _MASTERS = {SEGMENT, CLUSTER}
-_SKIPPED = {
-    0xEC, 0xBF,  # Void, CRC-32
-    0x114D9B74, 0x1549A966, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469,  # other children of Segment
-    0xA7, 0xAB, 0x5854, 0xAF,  # other children of Cluster
-}  # fmt: skip
-_KNOWN = {EBML, SEGMENT, TRACKS, CLUSTER, TIMESTAMP, SIMPLE_BLOCK, BLOCK_GROUP} | _SKIPPED
+_SMALL = {TIMESTAMP: 8, 0xA7: 8, 0xAB: 8, 0xBF: 8, 0xEC: 4096}
+"""Timestamp, Position, PrevSize, CRC-32 and Void: their ids are one byte, so debris may look like them
+and must not make the parser skip what is good. The sizes are those of honest ones within clusters."""
+_SKIPPED = {0x114D9B74, 0x1549A966, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469}
+"""SeekHead, Info, Cues, Tags, Chapters, Attachments."""
+_KNOWN = {EBML, SEGMENT, TRACKS, CLUSTER, SIMPLE_BLOCK, BLOCK_GROUP, *_SMALL, *_SKIPPED}
 _KNOWN_PREFIXES = {
     whole[: i + 1]
     for whole in (element.to_bytes((element.bit_length() + 7) // 8) for element in _KNOWN)
@@ -207,14 +207,14 @@ class EbmlDemuxer:
         size, body = _element_size(buffer, body)
         if element in _MASTERS:
             return body, ()
-        if size is None:
+        if size is None or (self._track is not None and size > _SMALL.get(element, size)):
             raise _Debris
         if element == SIMPLE_BLOCK:
             return self._block(buffer, pos, body, body + size)
         if element == BLOCK_GROUP:
             return self._block_group(buffer, pos, body, body + size)
         if element in (EBML, TRACKS, TIMESTAMP):
-            if size > (8 if element == TIMESTAMP else self._limits.max_header_bytes):
+            if size > self._limits.max_header_bytes:
                 raise AudioBomb("A WebM header claims to be larger than any honest one.")
             if body + size > len(buffer):
                 raise _Incomplete(body + size)
@@ -346,10 +346,10 @@ def _children(body: bytes) -> Iterator[tuple[int, bytes]]:
         try:
             element, pos = _element_id(body, pos)
             size, pos = _element_size(body, pos)
-        except (_Incomplete, _Debris):
-            raise AudioMalformed("A WebM header is damaged.") from None
+        except _Incomplete:
+            raise _Debris from None
         if size is None or pos + size > len(body):
-            raise AudioMalformed("A WebM header is damaged.")
+            raise _Debris
         yield element, body[pos : pos + size]
         pos += size
 
@@ -372,7 +372,7 @@ def _track(entry: bytes) -> Track:
 def _float(data: bytes) -> float:
     """RFC 8794, section 7.3."""
     if len(data) not in (4, 8):
-        raise AudioMalformed("A WebM header is damaged.")
+        raise _Debris
     (value,) = struct.unpack(">f" if len(data) == 4 else ">d", data)
     return value if math.isfinite(value) else 0.0
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from tornado_live.audio import TARGET, DecodeLimits, ExpansionMeter
 from tornado_live.errors import AudioMalformed, UnsupportedAudio
 
-from ._pyav import PacketDecoder, PyavDecoder
+from ._pyav import Damage, PacketDecoder, PyavDecoder
 
 OPUS_RATE_HZ = 48_000
 """What Opus durations and pre-skip are counted in, whatever the input was (RFC 7845, section 4)."""
@@ -157,6 +157,11 @@ class OpusDecoder:
         self._view = memoryview(self._pcm).cast("B")
         self._skip_bytes = 2 * round(head.pre_skip * TARGET.rate_hz / OPUS_RATE_HZ)
         self._meter = ExpansionMeter(limits)
+        self._damage = Damage()
+
+    @property
+    def lost_bytes(self) -> int:
+        return self._damage.lost_bytes
 
     def accepts(self, packet: bytes) -> bool:
         return is_packet(packet)
@@ -165,7 +170,9 @@ class OpusDecoder:
         self._meter.count(encoded_bytes, packet_samples(packet) / TARGET.rate_hz)
         samples = self._decode(self._state, packet, len(packet), self._pcm, MAX_PACKET_SAMPLES, 0)
         if samples < 0:
-            raise AudioMalformed("An Opus packet is damaged.")
+            self._damage.count(self.codec, encoded_bytes)
+            return b""
+        self._damage.clear()
         end = 2 * max(0, samples - round(discard * TARGET.rate_hz / OPUS_RATE_HZ))
         if not self._skip_bytes:
             return bytes(self._view[:end])

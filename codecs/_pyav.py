@@ -13,6 +13,9 @@ from av.packet import PacketSideData, packet_sidedata_type_from_literal
 from tornado_live.audio import TARGET, DecodeLimits, ExpansionMeter
 from tornado_live.errors import AudioMalformed, UnsupportedAudio
 
+MAX_DAMAGED_PACKETS = 50
+"""One second of packets of 20 ms."""
+
 # PyAV's type stub leaves the constructor out.
 _new_side_data = cast(Callable[[int, int], PacketSideData], PacketSideData)
 
@@ -32,6 +35,10 @@ class PacketDecoder(Protocol):
     def channels(self) -> int:
         """Channels before mixing down."""
 
+    @property
+    def lost_bytes(self) -> int:
+        """Bytes of packets that were damaged and are left out."""
+
     def accepts(self, packet: bytes) -> bool:
         """Whether the bytes may be a packet of this codec; asked to tell audio from debris."""
 
@@ -44,12 +51,29 @@ class PacketDecoder(Protocol):
             discard: samples at `rate_hz` to leave out at the packet's end.
 
         Raises:
-            AudioMalformed: the packet is damaged.
+            AudioMalformed: this is one of many damaged packets in a row; a single one is left out.
             AudioBomb: the packets claim more audio than their size can hold.
         """
 
     def flush(self) -> bytes:
         """Returns what the decoder or resampler still holds; nothing may be decoded afterwards."""
+
+
+class Damage:
+    """Counts damaged packets, which are left out, and gives up where nothing else arrives."""
+
+    def __init__(self) -> None:
+        self.lost_bytes = 0
+        self._in_a_row = 0
+
+    def count(self, codec: str, encoded_bytes: int) -> None:
+        self.lost_bytes += encoded_bytes
+        self._in_a_row += 1
+        if self._in_a_row > MAX_DAMAGED_PACKETS:
+            raise AudioMalformed(f"The {codec} audio is damaged beyond repair.")
+
+    def clear(self) -> None:
+        self._in_a_row = 0
 
 
 class Resampler:
@@ -107,6 +131,7 @@ class PyavDecoder:
         self._skip = skip
         self._limits = limits
         self._meter = ExpansionMeter(limits)
+        self._damage = Damage()
         self._resampler: av.AudioResampler | None = None
         self._source: tuple[str, str, int] | None = None
         try:
@@ -118,6 +143,10 @@ class PyavDecoder:
             self._context.open()
         except Exception as exc:  # FFmpegError, but also ValueError, MemoryError and more, by version
             raise AudioMalformed(f"The {codec} header is damaged.") from exc
+
+    @property
+    def lost_bytes(self) -> int:
+        return self._damage.lost_bytes
 
     def decode(self, packet: bytes, encoded_bytes: int, discard: int = 0) -> bytes:
         unit = av.Packet(packet)
@@ -136,8 +165,13 @@ class PyavDecoder:
     def _decode(self, unit: av.Packet[Any] | None, encoded_bytes: int) -> bytes:
         try:
             frames = self._context.decode(unit)
+        except av.error.InvalidDataError:
+            self._damage.count(self.codec, encoded_bytes)
+            return b""
         except Exception as exc:
-            raise AudioMalformed(f"A packet of {self.codec} audio is damaged.") from exc
+            raise AudioMalformed(f"The {self.codec} audio cannot be decoded.") from exc
+        if frames:
+            self._damage.clear()
         seconds = sum(frame.samples / frame.sample_rate for frame in frames)
         self._meter.count(encoded_bytes, seconds)
         return b"".join(map(self._convert, frames))

@@ -138,7 +138,9 @@ _ENCODINGS: dict[str, tuple[str, Callable[[bytes], bytes] | None]] = {
 
 
 class PcmPackets:
-    """Raw samples that a container cuts into packets; see `PacketDecoder`."""
+    """Raw samples that a container cuts into packets; see `PacketDecoder`. None can be damaged."""
+
+    lost_bytes = 0
 
     def __init__(self, source: PcmFormat, limits: DecodeLimits) -> None:
         self.codec = source.encoding

@@ -117,6 +117,5 @@ def tornado_live_codecs() -> list[Codec]:
             open=open_decoder,
             labels=tuple(label for label in _MEANINGS if "/" not in label),
             headerless=True,
-            slice_bytes=16 * 1024,
         )
     ]

@@ -162,6 +162,5 @@ def tornado_live_codecs() -> list[Codec]:
             sniff=sniff,
             open=lambda declared, limits: WavDecoder(limits),
             labels=("wave", "rf64"),
-            slice_bytes=16 * 1024,
         )
     ]

@@ -13,11 +13,12 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Literal
 
+from support import until
 from tornado.websocket import WebSocketClientConnection, websocket_connect
-from waiting import until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
@@ -117,7 +118,10 @@ class Page:
 
     async def until(self, condition: str, timeout_s: float = 10.0) -> None:
         """Waits until a JavaScript expression is true."""
-        await until(lambda: self.evaluate(f"!!({condition})"), timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while not await self.evaluate(f"!!({condition})"):
+            assert time.monotonic() < deadline, f"not true in time: {condition}; problems: {self.problems}"
+            await asyncio.sleep(0.02)
 
     async def text(self, selector: str) -> str:
         """The text that a person sees there."""

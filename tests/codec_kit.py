@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tornado_live.audio import DecodeLimits, StreamFormat
+from tornado_live.errors import LiveError
 from tornado_live.guard import GuardedDecoder
 from tornado_live.plugins import CodecRegistry
 
@@ -68,6 +69,16 @@ def opened(
 def fed(decoder: GuardedDecoder, chunks: Iterable[bytes]) -> bytes:
     """The PCM of all the chunks and of the end of the stream."""
     return b"".join([*map(decoder.decode, chunks), decoder.flush()])
+
+
+def fed_until_error(decoder: GuardedDecoder, chunks: Iterable[bytes], error: type[LiveError]) -> bytes:
+    """The PCM that came out before the error, which has to come."""
+    pcm = []
+    try:
+        pcm.extend(map(decoder.decode, chunks))
+    except error:
+        return b"".join(pcm)
+    raise AssertionError(f"{error.__name__} was not raised")
 
 
 def decoded(data: bytes, label: str = "", rate_hz: int = 16_000, channels: int = 1) -> bytes:

@@ -133,7 +133,10 @@ class Socket:
         """Reads to the end; the close code."""
         deadline = time.monotonic() + timeout_s
         while not self.over:
-            self.over = await self.frame(max(0.01, deadline - time.monotonic())) is None
+            frame = await self.frame(max(0.01, deadline - time.monotonic()))
+            self.over = frame is None
+            if isinstance(frame, str):
+                self.seen.append(json.loads(frame))
         return self.connection.close_code
 
     async def start(self, **fields: Any) -> dict[str, Any]:

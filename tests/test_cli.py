@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pty
 import re
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -159,6 +162,93 @@ async def test_what_was_recognised_before_an_error_is_not_thrown_away(http_serve
     assert done.returncode == 1
     assert done.stdout.decode().startswith("4096 bytes")
     assert one_sentence(done.stderr) == "tornado-live: The connection to the server is gone."
+
+
+@pytest.fixture
+def terminal():
+    """Both ends of a terminal."""
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as screen, open(theirs, "wb", buffering=0) as device:
+        yield screen, device
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_terminal_shows_interim_text_and_progress(http_server, base_url, terminal):
+    screen, device = terminal
+    arguments = ["transcribe", "-", "--url", base_url, "--format", "pcm"]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [COMMAND, *arguments],
+        input=bytes(32_000),
+        stdout=subprocess.PIPE,
+        stderr=device,
+        timeout=30,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "100", "TERM": "xterm"},
+    )
+    shown = screen.read(1_000_000).decode()
+    assert done.stdout == b"32000 bytes\n"
+    assert "bytes so far" in shown
+    assert "0:01 · 32.0 kB sent" in shown
+
+
+@pytest.fixture
+def start():
+    """Starts a command that runs until it is stopped."""
+    processes = []
+
+    def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+        processes.append(
+            subprocess.Popen(
+                [COMMAND, *arguments],
+                cwd=cwd,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={"PATH": "/usr/bin:/bin"},
+            )
+        )
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_says_where_it_is_and_ends_cleanly(start, tmp_path, number):
+    process = start("serve", "--host", "127.0.0.1", "--port", "0", cwd=tmp_path)
+    line = process.stdout.readline()
+    address = re.match(r"tornado-live is at (http://127\.0\.0\.1:\d+/); offline demo engine .*answers", line)[
+        1
+    ]
+    with urllib.request.urlopen(address, timeout=10) as page:
+        assert b"<title>tornado-live</title>" in page.read()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_emulate_says_where_it_is_and_ends_cleanly(start, tmp_path):
+    process = start("emulate", "--port", "0", cwd=tmp_path)
+    line = process.stdout.readline()
+    ca_file = re.match(r"The emulator \(.+\) answers at https://127\.0\.0\.1:\d+; trust (\S+)", line)[1]
+    assert Path(ca_file).is_file()
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+def test_emulate_refuses_a_scenario_with_a_wrong_key(tmp_path):
+    file = tmp_path / "faults.yaml"
+    file.write_text("no_such_fault: 1\n")
+    refused = command("emulate", "--scenario", str(file))
+    assert refused.returncode == 1
+    assert "no_such_fault" in one_sentence(refused.stderr)
 
 
 def test_transcribe_without_a_server_says_so():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fake_live_server import Script, make_app
-from waiting import until
+from support import until
 
 from tornado_live.audio import StreamFormat
 from tornado_live.client import ClientError, LiveClient

@@ -9,7 +9,6 @@ from typing import NoReturn
 
 import pytest
 
-from tornado_live import guard
 from tornado_live.audio import Codec, StreamInfo
 from tornado_live.errors import AudioMalformed, CodecFailed
 from tornado_live.guard import FaultCounter, GuardedDecoder
@@ -18,11 +17,10 @@ from tornado_live.guard import FaultCounter, GuardedDecoder
 class Plugin:
     """A third party's decoder whose `decode` does what `behaviour` says."""
 
-    info: object = StreamInfo("beep", "beep", 16_000, 1)
-    init_segment: object = b"header"
-
     def __init__(self, behaviour: object) -> None:
         self.behaviour = behaviour
+        self.info: object = StreamInfo("beep", "beep", 16_000, 1)
+        self.init_segment: object = b"header"
 
     def decode(self, data: bytes) -> object:
         return self.behaviour() if callable(self.behaviour) else self.behaviour
@@ -90,28 +88,26 @@ def test_anything_else_is_the_named_codec_s_failure(faults: FaultCounter, behavi
         decoder.decode(b"x")
 
 
-def test_wrong_properties_are_no_audio_error(faults: FaultCounter) -> None:
-    decoder = guarded(b"", faults)
-    Plugin.info, Plugin.init_segment = "webm", None
-    try:
-        assert decoder.info is None
-        assert decoder.init_segment == b""
-    finally:
-        Plugin.info, Plugin.init_segment = StreamInfo("beep", "beep", 16_000, 1), b"header"
+def test_properties_of_a_wrong_type_are_as_good_as_none(faults: FaultCounter) -> None:
+    plugin = Plugin(b"")
+    plugin.info, plugin.init_segment = "webm", None
+    decoder = GuardedDecoder(CODEC, plugin, faults)  # type: ignore[arg-type]
+    assert decoder.info is None
+    assert decoder.init_segment == b""
 
 
 @pytest.fixture
-def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+def hang() -> Iterator[threading.Event]:
     """What a plugin waits for, in vain for longer than its deadline."""
-    monkeypatch.setattr(guard, "DECODE_DEADLINE_S", 0.05)
     event = threading.Event()
     yield event
     event.set()
 
 
 def test_codec_that_hangs_is_named_and_left_behind(faults: FaultCounter, hang: threading.Event) -> None:
+    decoder = GuardedDecoder(CODEC, Plugin(hang.wait), faults, deadline_s=0.05)  # type: ignore[arg-type]
     with pytest.raises(CodecFailed, match="beep does not answer"):
-        guarded(hang.wait, faults).decode(b"x")
+        decoder.decode(b"x")
 
 
 def test_three_faults_within_a_minute_switch_a_codec_off(faults: FaultCounter, clock: Clock) -> None:

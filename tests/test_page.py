@@ -9,7 +9,7 @@ import wave
 import pytest
 from browser import Browser
 from fake_live_server import Script, cut, make_app
-from waiting import until
+from support import until
 
 from tornado_live.audio import StreamFormat
 from tornado_live.client.meter import DecodingMeter

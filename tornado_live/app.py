@@ -25,6 +25,7 @@ from tornado_live.emulator import EmulatorOptions, EmulatorThread
 from tornado_live.errors import SettingsError
 from tornado_live.handlers.arrival import ArrivalOrders
 from tornado_live.handlers.base import NotFoundHandler
+from tornado_live.handlers.events import EventsHandler
 from tornado_live.handlers.live import LiveHandler
 from tornado_live.handlers.ops import LiveProbeHandler, ReadyProbeHandler
 from tornado_live.handlers.pages import PageHandler
@@ -38,6 +39,7 @@ from tornado_live.handlers.sessions import (
 )
 from tornado_live.handlers.transcribe import TranscribeHandler
 from tornado_live.plugins import CodecRegistry
+from tornado_live.sessions.events import Notice
 from tornado_live.sessions.intake import IntakePolicy
 from tornado_live.sessions.oneshot import OneShot
 from tornado_live.sessions.options import SessionOptions
@@ -57,6 +59,7 @@ log = logging.getLogger(__name__)
 API = "/api/v1/live-audio"
 SEND_BUFFER_BYTES = 64 * 2**10
 NO_KEY = "offline"
+MAX_SPREAD_S = 5.0
 
 
 class LiveServer:
@@ -108,15 +111,25 @@ class LiveServer:
         await self._tasks[0]
 
     async def drain(self) -> None:
-        """Takes no new sessions and no new connections."""
+        """Refuses new sessions, tells all clients, and waits until the replies under way are complete."""
         self.services.draining = True
         self.services.registry.refuse_new()
-        for server in self._servers:
-            server.stop()
+        timeout_s = self.settings.server.drain_timeout
+        notice = Notice("server_going_away", {"deadlineMs": int(timeout_s * 1000)})
+        for session in self.services.registry.live:
+            session.announce(notice)
+        try:
+            await asyncio.wait_for(self.services.registry.quiet(), timeout_s)
+        except TimeoutError:
+            log.warning("drain_timeout")
+        await self.services.registry.close(
+            spread_s=min(MAX_SPREAD_S, 0.02 * len(self.services.registry.live))
+        )
 
     async def stop(self) -> None:
-        """Ends everything; sessions keep their records. Nothing is left when it returns."""
-        await self.drain()
+        """Ends everything at once; sessions keep their records. Nothing is left when it returns."""
+        for server in self._servers:
+            server.stop()
         await self.services.registry.close()
         for task in self._tasks:
             task.cancel()
@@ -260,6 +273,7 @@ def make_app(services: Services) -> Application:
             url(API + r"/session/end", EndHandler, parts),
             url(API + r"/session/([^/]+)/status", StatusHandler, parts),
             url(API + r"/session/([^/]+)/transcript", TranscriptHandler, parts),
+            url(API + r"/session/([^/]+)/events", EventsHandler, parts),
             url(API + r"/transcribe", TranscribeHandler, parts),
             url(r"/ws/live-audio", LiveHandler, parts),
             url(r"/livez", LiveProbeHandler),
@@ -375,7 +389,8 @@ async def serve(settings: Settings, on_started: Callable[[LiveServer], None] = l
     await server.start()
     on_started(server)
     await stopping.wait()
-    log.info("stopping")
+    log.info("draining")
+    await server.drain()
     await server.stop()
 
 

@@ -171,8 +171,6 @@ class Codec:
             stream in the middle of a session.
         blocking: one `decode` or `flush` may take longer than a few milliseconds, so it is called
             on a worker thread.
-        slice_bytes: what usually holds no more than 300 ms; longer chunks are decoded in slices of
-            this size, so that other sessions get their turn between them.
         engine: what decodes, for people: `libopus`, `PyAV`, `native`.
     """
 
@@ -185,7 +183,6 @@ class Codec:
     headerless: bool = False
     weak_magic: bool = False
     blocking: bool = False
-    slice_bytes: int = 1024
     engine: str = "native"
 
 

@@ -65,24 +65,32 @@ class GuardedDecoder:
         blocking: `decode` and `flush` are to be called on a worker thread.
     """
 
-    def __init__(self, codec: Codec, decoder: AudioDecoder, faults: FaultCounter | None) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        decoder: AudioDecoder,
+        faults: FaultCounter | None,
+        *,
+        deadline_s: float = DECODE_DEADLINE_S,
+    ) -> None:
         """`faults` is None for a built-in codec, which is called without a deadline."""
         self.codec = codec
         self.blocking = codec.blocking or faults is not None
         self._decoder = decoder
         self._faults = faults
+        self._deadline_s = deadline_s
         self._failed = False
 
     @property
     def info(self) -> StreamInfo | None:
         """See `AudioDecoder.info`; None as well where the plugin's own property fails."""
-        info = self._guarded(lambda: self._decoder.info, SNIFF_DEADLINE_S)
+        info = self._guarded(lambda: self._decoder.info)
         return info if isinstance(info, StreamInfo) else None
 
     @property
     def init_segment(self) -> bytes:
         """See `AudioDecoder.init_segment`."""
-        segment = self._guarded(lambda: self._decoder.init_segment, SNIFF_DEADLINE_S)
+        segment = self._guarded(lambda: self._decoder.init_segment)
         return segment if isinstance(segment, bytes) else b""
 
     def decode(self, data: bytes) -> bytes:
@@ -94,18 +102,18 @@ class GuardedDecoder:
         return self._pcm(self._decoder.flush)
 
     def _pcm(self, call: Callable[[], object]) -> bytes:
-        pcm = self._guarded(call, DECODE_DEADLINE_S)
+        pcm = self._guarded(call)
         if not isinstance(pcm, bytes):
             self._fail(TypeError(f"it returned {type(pcm).__name__}, not bytes"))
         if len(pcm) % 2:
             self._fail(ValueError(f"it returned {len(pcm)} bytes, not whole 16-bit samples"))
         return pcm
 
-    def _guarded(self, call: Callable[[], T], deadline_s: float) -> T:
+    def _guarded(self, call: Callable[[], T]) -> T:
         if self._failed:
             raise CodecFailed(f"The codec {self.codec.name} has failed on this stream.")
         try:
-            return call() if self._faults is None else in_time(deadline_s, call)
+            return call() if self._faults is None else in_time(self._deadline_s, call)
         except LiveError:
             raise
         except Exception as exc:

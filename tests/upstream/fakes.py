@@ -8,13 +8,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from support import until
+
 from tornado_live.errors import UpstreamError
-from tornado_live.upstream.base import ConnectionEvent, HistoryTurn, LinkEvent, UpstreamConnection, UpstreamSetup
+from tornado_live.upstream.base import (
+    ConnectionEvent,
+    HistoryTurn,
+    LinkEvent,
+    UpstreamConnection,
+    UpstreamSetup,
+)
 from tornado_live.upstream.closing import ConnectionClosed
 from tornado_live.upstream.link import Link
 from tornado_live.upstream.models import PROFILES
 from tornado_live.upstream.policy import LinkPolicy
-from waiting import until
 
 TRAILING = PROFILES["gemini-3.8-live"]
 """Needs trailing audio and ignores audioStreamEnd."""
@@ -33,8 +40,8 @@ FAST = LinkPolicy(
     rotate_margin_s=0.5,
     rotate_reserve_s=0.2,
     quiet_s=0.05,
-    stall_s=0.4,
-    thinking_stall_s=1.2,
+    stall_s=0.8,
+    thinking_stall_s=2.4,
     late_audio_s=0.2,
 )
 """The usual rules at ten times the usual speed."""

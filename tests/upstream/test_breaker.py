@@ -28,7 +28,9 @@ def test_it_lets_everything_through_until_a_refusal(breaker: QuotaBreaker) -> No
         breaker.check()
 
 
-def test_after_a_refusal_it_refuses_without_asking_and_says_for_how_long(breaker: QuotaBreaker, clock: Clock) -> None:
+def test_after_a_refusal_it_refuses_without_asking_and_says_for_how_long(
+    breaker: QuotaBreaker, clock: Clock
+) -> None:
     assert breaker.refused().retry_after_s == 5.0
     clock.now += 2.0
     with pytest.raises(UpstreamQuota) as refused:

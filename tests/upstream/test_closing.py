@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from tornado_live import errors
-from tornado_live.upstream.closing import ClosingKind, ConnectionClosed, classify, kind_of, refused_upgrade, told
+from tornado_live.upstream.closing import (
+    ClosingKind,
+    ConnectionClosed,
+    classify,
+    kind_of,
+    refused_upgrade,
+    told,
+)
 
 RESUME = ClosingKind.RETRY_WITH_HANDLE
 FRESH = ClosingKind.RETRY_FRESH
@@ -21,13 +28,13 @@ FATAL = ClosingKind.FATAL
         (1007, "Request contains an invalid argument.", FRESH),
         (1007, "Thinking level is not supported for this model", FATAL),
         (1007, "Function response scheduling is not supported for this model", FATAL),
-        (1007, 'Invalid JSON payload received. Unknown name "x" at \'setup\': Cannot find field.', FATAL),
+        (1007, "Invalid JSON payload received. Unknown name \"x\" at 'setup': Cannot find field.", FATAL),
         (1007, "API key not valid. Please pass a valid API key.", FATAL),
         (1007, "Requested voice api_name 'Alexa' is not available for model gemini-3.8-live", FATAL),
         (1007, "At most one response modality can be specified in the setup request.", FATAL),
         (
             1008,
-            "models/x is not found for API version v1beta, or is not supported for bidiGenerateContent. Call ListModels to see th",
+            "models/x is not found for API version v1beta, or is not supported for bidiGenerateContent. Call",
             FATAL,
         ),
         (1008, "Operation is not implemented, or supported, or enabled.", RESUME),
@@ -65,7 +72,9 @@ def test_a_close_is_judged_by_code_and_reason(code: int, reason: str, kind: Clos
         (302, "", errors.UpstreamRefused),
     ],
 )
-def test_a_refused_upgrade_is_judged_by_status_and_body(status: int, body: str, error: type[Exception]) -> None:
+def test_a_refused_upgrade_is_judged_by_status_and_body(
+    status: int, body: str, error: type[Exception]
+) -> None:
     assert type(refused_upgrade(status, body)) is error
 
 

@@ -30,7 +30,7 @@ HOT = [
     message(modelTurn={"role": "model", "parts": [*TURN["parts"], *TURN["parts"]]}),
     message(modelTurn=TURN, outputTranscription={"text": " hi"}),
     message(outputTranscription={"text": " hi"}, modelTurn=TURN, inputTranscription={"text": "you"}),
-    message(inputTranscription={"text": "Grüße \ud83d\ude00 \"x\""}),
+    message(inputTranscription={"text": 'Grüße \ud83d\ude00 "x"'}),
     message(inputTranscription={"text": ""}),
     message(),
 ]

@@ -40,7 +40,9 @@ def test_a_model_is_found_by_alias_and_by_served_name(
 
 
 @pytest.mark.parametrize("asked", ["gpt-4", "", "models/", "gemini-3.8-live/../x"])
-def test_an_unknown_model_is_refused_with_all_names_that_are_accepted(catalogue: ModelCatalogue, asked: str) -> None:
+def test_an_unknown_model_is_refused_with_all_names_that_are_accepted(
+    catalogue: ModelCatalogue, asked: str
+) -> None:
     with pytest.raises(UnknownModel) as refused:
         catalogue.resolve(asked)
     for name in (*PROFILES, *DEFAULTS.aliases):
@@ -64,7 +66,11 @@ def test_a_default_that_is_not_served_is_a_settings_error() -> None:
 def test_a_text_session_on_an_audio_only_model_asks_for_audio_and_its_transcript() -> None:
     asked = UpstreamSetup("any", modality="text", output_transcription=False)
     adapted = adapt(asked, PROFILES["gemini-3.8-live"])
-    assert (adapted.model, adapted.modality, adapted.output_transcription) == ("gemini-3.8-live", "audio", True)
+    assert (adapted.model, adapted.modality, adapted.output_transcription) == (
+        "gemini-3.8-live",
+        "audio",
+        True,
+    )
 
 
 def test_a_text_session_on_a_model_that_writes_stays_one() -> None:

@@ -38,7 +38,10 @@ def content(**fields: Any) -> dict[str, Any]:
         ({}, []),
         ({"setup_complete": {}}, []),
         (content(model_turn={"parts": [AUDIO, AUDIO]}), [AudioDelta(PCM), AudioDelta(PCM)]),
-        (content(model_turn={"parts": [{"text": "Hi"}, {"text": " you"}]}), [TextDelta("Hi"), TextDelta(" you")]),
+        (
+            content(model_turn={"parts": [{"text": "Hi"}, {"text": " you"}]}),
+            [TextDelta("Hi"), TextDelta(" you")],
+        ),
         (content(model_turn={"parts": [{"text": "hm", "thought": True}]}), []),
         (content(model_turn={"parts": [{"inline_data": {"mime_type": "image/png", "data": "AAAA"}}]}), []),
         (content(model_turn={}), []),

@@ -132,7 +132,11 @@ def test_a_reply_in_writing_is_not_silent(story: Story) -> None:
 
 @pytest.mark.parametrize(
     ("reason", "failed"),
-    [("RESPONSE_REJECTED", ["rejected"]), ("PROHIBITED_INPUT_CONTENT", ["rejected"]), ("NEED_MORE_INPUT", [])],
+    [
+        ("RESPONSE_REJECTED", ["rejected"]),
+        ("PROHIBITED_INPUT_CONTENT", ["rejected"]),
+        ("NEED_MORE_INPUT", []),
+    ],
 )
 def test_a_turn_that_ends_for_a_reason_has_failed_unless_it_is_harmless(
     story: Story, reason: str, failed: list[str]
@@ -172,7 +176,11 @@ def test_a_nudge_that_helps_is_not_told() -> None:
 
 def test_late_audio_of_an_interrupted_turn_is_dropped_until_its_end(story: Story) -> None:
     story.model(InputTranscript("hi"), VOICE)
-    assert story.model(Interrupted(), VOICE, VOICE, TurnComplete(), VOICE) == [Interrupted(), TurnComplete(), VOICE]
+    assert story.model(Interrupted(), VOICE, VOICE, TurnComplete(), VOICE) == [
+        Interrupted(),
+        TurnComplete(),
+        VOICE,
+    ]
 
 
 def test_late_transcripts_are_kept(story: Story) -> None:

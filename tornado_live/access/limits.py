@@ -46,6 +46,9 @@ TOKENS = Quota("tokens_per_day", 86_400, "tokens a day")
 SESSIONS = Quota("sessions", 0, "sessions at once")
 MESSAGES = Quota("messages_per_second", 0, "messages a second")
 
+_STRANGER_RATE = 10.0
+"""Messages a second."""
+
 _COUNTED = (REQUESTS, NEW_SESSIONS, AUDIO_BYTES, AUDIO_SECONDS, TOKENS)
 _DAILY = (AUDIO_SECONDS, TOKENS)
 
@@ -93,6 +96,11 @@ class Limiter:
         self._address_buckets = _table(settings.per_address.messages_per_second, clock)
         self._total_buckets = _table(settings.total.messages_per_second, clock)
 
+    def stranger_gate(self, address: str) -> MessageGate:
+        """For a WebSocket whose client has not said who it is: enough to do so."""
+        buckets = self._shared_buckets(address_group(address))
+        return MessageGate([TokenBucket(_STRANGER_RATE, 2 * _STRANGER_RATE, clock=self._clock), *buckets])
+
     def account(self, caller: Caller, address: str) -> Account:
         """What this caller may still use from that address. Cheap: one for each request or connection."""
         group = address_group(address)
@@ -103,15 +111,14 @@ class Limiter:
             _Level(f"address/{_short(group)}", "from this address", self._settings.per_address),
             _Level("total", "of all callers together", self._settings.total),
         ]
-        buckets = [
-            table.bucket(name)
-            for table, name in ((self._address_buckets, group), (self._total_buckets, ""))
-            if table is not None
-        ]
-        return Account(self._counters, levels, buckets, self._clock)
+        return Account(self._counters, levels, self._shared_buckets(group), self._clock)
 
     async def close(self) -> None:
         await self._counters.close()
+
+    def _shared_buckets(self, group: str) -> list[TokenBucket]:
+        tables = (self._address_buckets, group), (self._total_buckets, "")
+        return [table.bucket(name) for table, name in tables if table is not None]
 
     def _quotas_of(self, caller: Caller) -> QuotaSettings:
         if caller.limits is None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+import structlog
+
 from tornado_live.errors import SettingsError
 
+_log = structlog.get_logger(__name__)
 _MAX_HOPS = 32
 
 
@@ -21,6 +24,7 @@ class TrustedProxies:
     """
 
     def __init__(self, networks: Iterable[str]) -> None:
+        self._warned = False
         self._networks: list[IPv4Network | IPv6Network] = []
         for network in networks:
             try:
@@ -35,7 +39,8 @@ class TrustedProxies:
 
         Each proxy appends whom it heard, so the list is walked from the right for as long as the one
         who wrote it is trusted. What stands further left anyone may have written. `X-Real-IP` and
-        `Forwarded` are never read.
+        `Forwarded` are never read. A header from a peer that is not trusted is logged, once: a proxy
+        that nobody listed makes all its clients share one address's limits.
 
         Args:
             peer: address at the other end of the connection.
@@ -44,6 +49,9 @@ class TrustedProxies:
         heard = _parse(peer)
         if heard is None:
             return peer
+        if forwarded_for and not self._trusts(heard) and not self._warned:
+            self._warned = True
+            _log.warning("forwarded_for_not_believed", peer=str(heard), setting="server.trusted_proxies")
         hops = forwarded_for.split(",")[-_MAX_HOPS:] if forwarded_for else []
         while hops and self._trusts(heard):
             said = _parse(hops.pop())

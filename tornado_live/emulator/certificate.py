@@ -37,9 +37,18 @@ class EphemeralCertificate:
         certificate = _self_signed(key, host)
         Path(self.ca_file).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def server_context(self) -> ssl.SSLContext:
+    def server_context(self, untrusted: bool = False) -> ssl.SSLContext:
+        """
+        Args:
+            untrusted: with another certificate than the one in `ca_file`.
+        """
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.ca_file, self._key_file)
+        if untrusted:
+            other = EphemeralCertificate("localhost")
+            context.load_cert_chain(other.ca_file, other._key_file)
+            other.close()
+        else:
+            context.load_cert_chain(self.ca_file, self._key_file)
         return context
 
     def close(self) -> None:

@@ -246,7 +246,7 @@ class Conversation:
         scale = self._world.time_scale
         lifetime_s = (knobs.lifetime_s or profile.lifetime_s) / scale
         go_away_s = knobs.go_away_s if knobs.go_away_s is not None else profile.go_away_s
-        if go_away_s is not None:
+        if go_away_s:
             go_away_s = min(go_away_s / scale, lifetime_s)
             await asyncio.sleep(lifetime_s - go_away_s)
             self._outlet.send(protocol.go_away(go_away_s))

@@ -212,8 +212,12 @@ class Dialogue:
         self._turns.put_nowait(turn)
 
     def _interrupt(self) -> None:
+        polite_s = self._scenario.model.polite_interrupt_ms / 1000
         for turn in self._owed:
-            turn.interrupt()
+            if polite_s:
+                asyncio.get_running_loop().call_later(polite_s, turn.interrupt)
+            else:
+                turn.interrupt()
 
     async def _answer(self, turn: Turn) -> None:
         text = await turn.user_text()

@@ -29,6 +29,14 @@ def speak(first: int, count: int, amplitude: float = 0.3) -> bytes:
     return b"".join(_word(number, amplitude) for number in range(first, first + count))
 
 
+def tone(seconds: float, amplitude: float = 0.3) -> bytes:
+    """A sound that voice activity detection by energy takes for speech and that carries no number."""
+    period = array.array(
+        "h", (round(amplitude * 32767 * math.sin(2 * math.pi * at / 40)) for at in range(40))
+    )
+    return period.tobytes() * round(seconds * RATE_HZ / 40)
+
+
 def word(number: int) -> str:
     """How a number appears in the transcript: `n00042`."""
     return f"n{number:05d}"

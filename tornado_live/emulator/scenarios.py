@@ -1,14 +1,14 @@
 """Scenarios: what a connection is scripted to hear and say, and everything that can go wrong on it.
 
 A scenario is a mapping (a YAML file, an object of the control API); every key may be left out. Times in
-milliseconds and seconds are real ones; only `model.lifetime_s`, `model.go_away_s` and `resumption.ttl_s`
-are divided by the time scale.
+milliseconds and seconds are real ones; only `model.lifetime_s` and `model.go_away_s` are divided by the
+time scale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,11 +30,13 @@ class Upgrade(Knobs):
         http_status: refuses with this status.
         delay_ms: answers so much later.
         max_connections: refuses with 429 while so many are open.
+        untrusted_certificate: TLS fails. Counts only in the scenario that the emulator is started with.
     """
 
     http_status: int | None = Field(default=None, ge=400, le=599)
     delay_ms: int = 0
     max_connections: int | None = None
+    untrusted_certificate: bool = False
 
 
 class SetUp(Knobs):
@@ -91,9 +93,10 @@ class Model(Knobs):
 
     Attributes:
         retired_models: accepts models that Google has shut down.
-        lifetime_s, go_away_s, expiry: when a connection is told to go and when it is closed, and how.
+        lifetime_s, expiry: when a connection is closed, and how.
+        go_away_s: so long before, it is told to go; 0: it is not.
         go_away_then_ignore: the connection is told to go and then never closed.
-        polite_interrupt: keeps on speaking to the end of the word chunk sent, so long, when interrupted.
+        polite_interrupt_ms: goes on speaking for so long when interrupted.
         voice_activity: sends `voiceActivity` where the user starts and stops.
         session_limits: ends sessions without compression after 15 minutes (2 with video) and at a full
             context.
@@ -238,7 +241,6 @@ class Resumption(Knobs):
         reject: a handle is refused this way though it is good.
         unknown_handle: how a bad handle is refused.
         while_open: `refuse`: a session whose old connection is still open cannot be resumed (1011).
-        ttl_s: how long a handle is good for after its connection has ended.
     """
 
     interval_s: float = 1.0
@@ -289,15 +291,7 @@ def load_scenario(mapping: Mapping[str, Any]) -> Scenario:
         raise ScenarioError("; ".join(problems)) from error
 
 
-def builtin_scenarios(read_yaml: Callable[[str], Any]) -> dict[str, Mapping[str, Any]]:
-    """The scenarios that come with the emulator, by name.
-
-    Args:
-        read_yaml: reads a YAML text.
-    """
-    folder = resources.files("tornado_live.emulator") / "scenarios"
-    return {
-        file.name.removesuffix(".yaml"): read_yaml(file.read_text(encoding="utf-8"))
-        for file in sorted(folder.iterdir(), key=lambda file: file.name)
-        if file.name.endswith(".yaml")
-    }
+def builtin_scenarios(read_yaml: Callable[[Path], Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The scenarios that come with the emulator, by name."""
+    folder = Path(__file__).parent / "scenarios"
+    return {file.stem: read_yaml(file) for file in sorted(folder.glob("*.yaml"))}

@@ -62,6 +62,7 @@ class Emulator:
         self.connections: dict[int, LiveHandler] = {}
         self._opened = 0
         self._endings: set[asyncio.Task[None]] = set()
+        self._listening_again: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Returns when it is listening; the recogniser is loaded in the background.
@@ -78,14 +79,14 @@ class Emulator:
             self.journal,
             options.time_scale,
         )
-        self._certificate = EphemeralCertificate(options.host)
-        self.ca_file = self._certificate.ca_file
         try:
             sockets = netutil.bind_sockets(options.port, options.host)
         except OSError:
-            self._certificate.close()
             self.journal.close()
             raise
+        self._port: int = sockets[0].getsockname()[1]
+        self._certificate = EphemeralCertificate(options.host)
+        self.ca_file = self._certificate.ca_file
         application = web.Application(
             [
                 (LIVE_PATH, LiveHandler, {"emulator": self}),
@@ -94,9 +95,12 @@ class Emulator:
             websocket_max_message_size=_MAX_MESSAGE_BYTES,
             log_function=_log_request,
         )
-        self._server = httpserver.HTTPServer(application, ssl_options=self._certificate.server_context())
+        untrusted = self._scenarios[""].upgrade.untrusted_certificate
+        self._server = httpserver.HTTPServer(
+            application, ssl_options=self._certificate.server_context(untrusted)
+        )
         self._server.add_sockets(sockets)
-        self.url = _url(options.host, sockets[0].getsockname()[1])
+        self.url = _url(options.host, self._port)
         self._ears.load()
         self.journal.note(0, "started", ears=self._ears.name, voice=self._voice.name, url=self.url)
 
@@ -107,6 +111,8 @@ class Emulator:
 
     async def stop(self) -> None:
         """Closes everything; nothing is left behind."""
+        if self._listening_again is not None:
+            self._listening_again.cancel()
         self._server.stop()
         for handler in list(self.connections.values()):
             handler.close(1001, "The emulator stops.")
@@ -118,6 +124,16 @@ class Emulator:
         await self._voice.close()
         self.journal.close()
         self._certificate.close()
+
+    def refuse_for(self, seconds: float) -> None:
+        """Refuses TCP connections for a while; those that are open stay."""
+        self._server.stop()
+        self._listening_again = asyncio.get_running_loop().call_later(seconds, self._listen_again)
+
+    def _listen_again(self) -> None:
+        self._listening_again = None
+        self._server.add_sockets(netutil.bind_sockets(self._port, self._options.host))
+        self.journal.note(0, "listening_again")
 
     def scenario(self, name: str) -> Scenario | None:
         """The named scenario ("" is that of all other connections), for its next connection."""
@@ -198,6 +214,12 @@ class LiveHandler(websocket.WebSocketHandler):
     def check_origin(self, origin: str) -> bool:
         return True
 
+    def get_websocket_protocol(self) -> websocket.WebSocketProtocol | None:
+        protocol = super().get_websocket_protocol()
+        if self._scenario.connection.ignore_pings and isinstance(protocol, websocket.WebSocketProtocol13):
+            return _WithoutPongs(self, False, protocol.params)
+        return protocol
+
     def open(self, scenario: str | None, version: str) -> None:
         emulator = self._emulator
         number = emulator.opened(self)
@@ -240,6 +262,13 @@ class LiveHandler(websocket.WebSocketHandler):
     def freeze(self) -> None:
         self._emulator.journal.note(self.conversation.number, "frozen")
         self._frozen = asyncio.Event()
+
+
+class _WithoutPongs(websocket.WebSocketProtocol13):
+    """A peer that is deaf to pings (RFC 6455, section 5.5.2, asks for a pong)."""
+
+    def _send_pong(self, data: bytes) -> None:
+        pass
 
 
 class ControlHandler(web.RequestHandler):
@@ -286,14 +315,18 @@ class ControlHandler(web.RequestHandler):
         self.finish({})
 
     async def post(self, path: str) -> None:
+        body = self._body()
         match path.split("/"):
+            case ["refuse"]:
+                self._emulator.refuse_for(float(body.get("for_s", 1.0)))
+                self.finish({})
+                return
             case ["connections", number, ("send" | "close" | "abort" | "freeze") as deed]:
                 handler = self._emulator.connections.get(int(number) if number.isdigit() else 0)
             case _:
                 raise web.HTTPError(404)
         if handler is None:
             raise web.HTTPError(404)
-        body = self._body()
         if deed == "send":
             handler.outlet.send(body)
         elif deed == "close":

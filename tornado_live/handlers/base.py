@@ -90,9 +90,13 @@ class BaseHandler(RequestHandler):
         if self.needs_auth:
             self.caller = self._authenticate()
             self.account = self.services.limiter.account(self.caller, self.address)
+            self.arrived()
             await self.account.count_request()
             for name, value in self.account.headers().items():
                 self.set_header(name, value)
+
+    def arrived(self) -> None:
+        """Called when it is known who asks, before anything else gets its turn."""
 
     @property
     def address(self) -> str:

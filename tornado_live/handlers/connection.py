@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from tornado_live.access.buckets import MessageGate
 from tornado_live.access.identity import Caller
@@ -19,11 +20,14 @@ from tornado_live.errors import (
     LiveError,
     NoSession,
     RateLimited,
+    ResumeRefused,
     SessionExpired,
+    SessionNotFound,
+    SessionReplaced,
     ShuttingDown,
 )
 from tornado_live.handlers.services import Services
-from tornado_live.sessions.events import Event
+from tornado_live.sessions.events import Event, Notice
 from tornado_live.sessions.intake import Chunk
 from tornado_live.sessions.options import SessionOptions, declared_format
 from tornado_live.sessions.outbox import Outbox
@@ -40,10 +44,12 @@ from tornado_live.wire.requests import (
     Auth,
     Cancel,
     EndSession,
+    ExtendSession,
     Flush,
     GetRateLimits,
     GetStatus,
     Hello,
+    Resume,
     StartSession,
     Text,
     check_session_id,
@@ -57,6 +63,7 @@ _ERROR_TYPES: dict[type[LiveError], str] = {
     InactivityTimeout: "inactivity_timeout",
     RateLimited: "rate_limit_exceeded",
     SessionExpired: "session_expired",
+    SessionReplaced: "replaced",
 }
 """The message types of errors that have one of their own."""
 
@@ -69,6 +76,8 @@ class LiveConnection:
         close_with: closes the socket after what waits has been written; None: done.
         headers: of the upgrade; a key may be in them.
     """
+
+    observer = False
 
     def __init__(
         self,
@@ -185,8 +194,12 @@ class LiveConnection:
                 self._manual_session().activity_start()
             case ActivityEnd():
                 self._manual_session().activity_end()
-            case Ack():
-                pass
+            case Ack(seq):
+                self._require_session().log.acknowledge(seq)
+            case Resume() as resume:
+                return self._guard(self._resume(resume))
+            case ExtendSession():
+                self._extend()
         return None
 
     async def _guard(self, work: Awaitable[None]) -> None:
@@ -239,7 +252,42 @@ class LiveConnection:
         self._session = session
         session.attach(self)
         session.touch()
-        self._send("session_started", session_id=session.label, data=live_data(session))
+        data = self._attached_data(session, session.new_resume_token())
+        self._send("session_started", session_id=session.label, data=data)
+
+    async def _resume(self, resume: Resume) -> None:
+        """Only the newest token's holder comes back; anything else looks like no session at all."""
+        caller = self._require_caller()
+        self._services.authenticator.recheck(caller)
+        label = check_session_id(resume.session_id)
+        self._leave()
+        try:
+            session = await self._services.registry.find(caller.owner, label, self._account)
+            resumption = session.resume(self, resume.resume_token, resume.last_seq)
+        except SessionNotFound:
+            raise ResumeRefused from None
+        if self._closed:
+            session.detach(self)
+            return
+        self._session = session
+        gap = resumption.gap
+        data = self._attached_data(session, resumption.token) | {
+            "replayed": len(resumption.missed),
+            "gap": {"from": gap[0], "to": gap[1]} if gap is not None else None,
+        }
+        self._send("resumed", session_id=session.label, data=data)
+        for event in resumption.missed:
+            self.deliver(event)
+
+    def _attached_data(self, session: Session, token: str) -> dict[str, Any]:
+        return live_data(session) | {"resumeToken": token, "epoch": session.record.epoch}
+
+    def _extend(self) -> None:
+        session = self._require_session()
+        sessions = self._services.settings.sessions
+        session.extend(sessions.extend_by, sessions.max_duration)
+        expires_at = replies.timestamp(session.record.expires_at)
+        session.announce(Notice("session_extended", {"expiresAt": expires_at}))
 
     async def _end(self) -> None:
         session = self._require_session()

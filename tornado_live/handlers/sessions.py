@@ -6,10 +6,11 @@ from typing import Any
 
 from tornado.web import stream_request_body
 
-from tornado_live.errors import LiveError, SessionNotFound, ShuttingDown
+from tornado_live.errors import InvalidField, LiveError, SessionNotFound, ShuttingDown
 from tornado_live.handlers.base import BaseHandler
+from tornado_live.sessions.export import FORMATS
 from tornado_live.sessions.options import SessionOptions
-from tornado_live.sessions.rendering import ended_data, live_data, session_data
+from tornado_live.sessions.rendering import ended_data, live_data, session_data, turn_data
 from tornado_live.wire.requests import EndBody, StartBody, check_session_id
 
 
@@ -67,25 +68,20 @@ class StatusHandler(BaseHandler):
 
 
 class TranscriptHandler(BaseHandler):
-    """`GET /session/{session_id}/transcript`: all turns so far, in order."""
+    """`GET /session/{session_id}/transcript`: all turns so far; `?format=` text, markdown, srt, vtt."""
 
     async def get(self, label: str) -> None:
+        wanted = self.get_query_argument("format", "json")
+        if wanted != "json" and wanted not in FORMATS:
+            raise InvalidField(f"format must be json, {', '.join(FORMATS)}.")
         turns = await self.services.registry.turns(self.caller.owner, check_session_id(label))
-        data = {
-            "sessionId": label,
-            "turns": [
-                {
-                    "turnId": turn.turn_id,
-                    "role": turn.role,
-                    "text": turn.text,
-                    "startMs": turn.start_ms,
-                    "endMs": turn.end_ms,
-                    "interrupted": turn.interrupted,
-                }
-                for turn in turns
-            ],
-        }
-        await self.answer(session_id=label, data=data)
+        if wanted == "json":
+            data = {"sessionId": label, "turns": [turn_data(turn) for turn in turns]}
+            await self.answer(session_id=label, data=data)
+            return
+        mime_type, write = FORMATS[wanted]
+        self.set_header("Content-Type", mime_type)
+        await self.finish(write(turns))
 
 
 class SessionsHandler(BaseHandler):

@@ -33,8 +33,7 @@ class TranscribeHandler(BaseHandler):
     def max_body_bytes(self) -> int:
         return self.services.settings.server.max_transcribe_body
 
-    async def prepare(self) -> None:
-        await super().prepare()
+    def arrived(self) -> None:
         if self.request.method == "POST":
             self._ticket = self.services.arrivals.take(self.caller.owner, self.address)
 

@@ -100,6 +100,11 @@ class EventLog:
             self._bytes -= self._events.popleft().body.size_bytes
         return event
 
+    def acknowledge(self, seq: int) -> None:
+        """The client has everything up to `seq`: it will never ask for it again."""
+        while self._events and self._events[0].seq <= seq:
+            self._bytes -= self._events.popleft().body.size_bytes
+
     def since(self, last_seq: int) -> tuple[list[Event], tuple[int, int] | None]:
         """The events after `last_seq`, and the gap (first and last lost number) before them, if any."""
         first_kept = self._events[0].seq if self._events else self.last_seq + 1

@@ -67,6 +67,8 @@ class Intake:
         codecs: recognises the streams.
         deliver: takes the PCM of a chunk (`audio.TARGET`) and the chunk's `seq`; may raise LiveError.
         on_gap: told the first and last number of chunks that never came.
+        init_segment: header of the stream that an earlier process was decoding.
+        first_seq: number of the first numbered chunk; None: of whichever comes first.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Intake:
         on_gap: Callable[[int, int], None] = lambda first, last: None,
         *,
         init_segment: bytes = b"",
+        first_seq: int | None = 0,
     ) -> None:
         self.decoded_s = 0.0
         self.info: StreamInfo | None = None
@@ -90,7 +93,7 @@ class Intake:
         self._queued_bytes = 0
         self._worker: asyncio.Task[None] | None = None
         self._early: dict[int, Chunk] = {}
-        self._next_seq = 0
+        self._next_seq: int | None = first_seq
         self._gap_timer: asyncio.TimerHandle | None = None
         self._head = b""
         self._codec: Codec | None = None
@@ -110,6 +113,8 @@ class Intake:
         if chunk.seq is None:
             self._enqueue(chunk)
             return
+        if self._next_seq is None:
+            self._next_seq = chunk.seq
         if chunk.seq < self._next_seq or chunk.seq in self._early:
             chunk.done.set_result(None)
             return
@@ -147,7 +152,7 @@ class Intake:
     # Order
 
     def _release_early(self) -> None:
-        while (chunk := self._early.pop(self._next_seq, None)) is not None:
+        while self._next_seq is not None and (chunk := self._early.pop(self._next_seq, None)) is not None:
             self._next_seq += 1
             self._enqueue(chunk)
         if self._gap_timer is not None:
@@ -158,7 +163,7 @@ class Intake:
 
     def _skip_gap(self) -> None:
         first = min(self._early)
-        self._on_gap(self._next_seq, first - 1)
+        self._on_gap(self._next_seq or 0, first - 1)
         self._next_seq = first
         self._release_early()
 
@@ -229,10 +234,10 @@ class Intake:
                 pcm = await asyncio.to_thread(decoder.decode, self._take_head(chunk))
                 self._passed(pcm, len(chunk.data), chunk.seq)
             else:
-                for piece in self._slices(self._take_head(chunk)):
+                for piece, last in self._slices(self._take_head(chunk)):
                     if (debt_s := self._debt_s()) > 0:
                         await asyncio.sleep(debt_s)
-                    self._passed(decoder.decode(piece), len(piece), chunk.seq)
+                    self._passed(decoder.decode(piece), len(piece), chunk.seq if last else None)
                     await asyncio.sleep(0)
         except LiveError as exc:
             self._failed(chunk, exc)
@@ -241,12 +246,13 @@ class Intake:
         else:
             _resolve(chunk)
 
-    def _slices(self, data: bytes) -> Iterator[bytes]:
+    def _slices(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
+        """The bytes in pieces of some `SLICE_S`, and whether each is the last."""
         start = 0
         while start < len(data):
-            size = self._slice_bytes
-            yield data[start : start + size]
-            start += size
+            end = start + self._slice_bytes
+            yield data[start:end], end >= len(data)
+            start = end
 
     def _begin(self, chunk: Chunk) -> None:
         """Sees to it that the decoder is the one for this chunk; None while more bytes are needed."""

@@ -22,6 +22,7 @@ from tornado_live.sessions.session import Meter, Session, ending_error
 from tornado_live.store.base import SessionRecord, SessionStatus, Store, TurnRecord
 
 LIVE: tuple[SessionStatus, ...] = ("connecting", "active", "detached")
+QUIET_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class SessionRegistry:
 
     async def _revive(self, record: SessionRecord, meter: Meter | None) -> Session:
         """Goes on with a conversation that this process does not hold: it was restarted in between."""
+        record = replace(record, epoch=record.epoch + 1, status="connecting")
         self._admit()
         turns = await self._store.turns(record.key)
         options = SessionOptions.from_json(record.options)
@@ -163,7 +165,7 @@ class SessionRegistry:
             raise SessionNotFound
         if record.status in LIVE and record.expires_at > time.time():
             return await self.start(owner, label, SessionOptions.from_json(record.options), meter)
-        raise ending_error(self._as_expired(record))
+        raise ending_error(self._unheld(record))
 
     async def record(self, owner: str, label: str) -> SessionRecord | None:
         """What is known of a session, live or over."""
@@ -172,7 +174,7 @@ class SessionRegistry:
             self._usable(session)
             return session.view()
         record = await self._store.find_session(owner, label)
-        return self._as_expired(record) if record is not None else None
+        return self._unheld(record) if record is not None else None
 
     async def turns(self, owner: str, label: str) -> list[TurnRecord]:
         """The transcript of a session, live or over. Raises SessionNotFound."""
@@ -190,7 +192,8 @@ class SessionRegistry:
         here = [session for session in self.live if session.record.owner == owner]
         keys = {session.key for session in here}
         records = [session.view() for session in here if self._usable(session)]
-        records += [r for r in stored if r.key not in keys and r.expires_at > time.time()]
+        unheld = [self._unheld(record) for record in stored if record.key not in keys]
+        records += [record for record in unheld if record.status in LIVE]
         return sorted(records, key=lambda record: record.started_at, reverse=True)
 
     # End
@@ -226,10 +229,13 @@ class SessionRegistry:
         return session.alive
 
     @staticmethod
-    def _as_expired(record: SessionRecord) -> SessionRecord:
-        if record.status in LIVE and record.expires_at <= time.time():
+    def _unheld(record: SessionRecord) -> SessionRecord:
+        """A stored record as it is to be read while no session of this process belongs to it."""
+        if record.status not in LIVE:
+            return record
+        if record.expires_at <= time.time():
             return replace(record, status="expired", ended_at=record.expires_at)
-        return record
+        return replace(record, status="detached")
 
     # Time
 
@@ -238,6 +244,10 @@ class SessionRegistry:
         for session in self.live:
             if session.closing is None:
                 self._close_if_over(session)
+        held = {session.key for session in self.live}
+        for record in await self._store.open_sessions():
+            if record.key not in held and record.expires_at <= time.time():
+                await self._store.put_session(self._unheld(record))
         await self._store.delete_before(time.time() - self._policy.keep_records_s)
 
     def _close_if_over(self, session: Session) -> None:
@@ -254,13 +264,28 @@ class SessionRegistry:
         """From now on no session is started."""
         self._refusing = True
 
-    async def close(self) -> None:
-        """Lets go of all sessions; their records stay as they are, so that they can be gone on with."""
+    async def quiet(self) -> None:
+        """Returns when no reply is under way."""
+        while any(session.busy for session in self.live):  # noqa: ASYNC110 - sessions come and go meanwhile
+            await asyncio.sleep(QUIET_POLL_S)
+
+    async def close(self, spread_s: float = 0.0) -> None:
+        """Lets go of all sessions; their records stay, so that they can be gone on with.
+
+        Args:
+            spread_s: over so long, so that the clients do not all come back at once.
+        """
         self._refusing = True
         for task in list(self._opening.values()):
             task.cancel()
         ending = [session.closing for session in self.live if session.closing is not None]
         going_on = [session for session in self.live if session.closing is None]
-        await asyncio.gather(*(session.suspend(ShuttingDown()) for session in going_on))
+        pause_s = spread_s / max(1, len(going_on))
+
+        async def suspend(session: Session, after_s: float) -> None:
+            await asyncio.sleep(after_s)
+            await session.suspend(ShuttingDown())
+
+        await asyncio.gather(*(suspend(session, pause_s * i) for i, session in enumerate(going_on)))
         await asyncio.gather(*ending, return_exceptions=True)
         self._live.clear()

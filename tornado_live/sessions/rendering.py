@@ -7,7 +7,7 @@ from typing import Any
 
 from tornado_live.sessions.events import Event, ExchangeUpdate, Notice, ReplyAudio
 from tornado_live.sessions.session import Session
-from tornado_live.store.base import SessionRecord
+from tornado_live.store.base import SessionRecord, TurnRecord
 from tornado_live.wire import replies
 
 
@@ -58,6 +58,18 @@ def ended_data(record: SessionRecord) -> dict[str, Any]:
         "status": record.status,
         "endTime": replies.timestamp(ended_at),
         "duration": int((ended_at - record.started_at) * 1000),
+    }
+
+
+def turn_data(turn: TurnRecord) -> dict[str, Any]:
+    """One turn of a transcript; times are ms on the session's clock."""
+    return {
+        "turnId": turn.turn_id,
+        "role": turn.role,
+        "text": turn.text,
+        "startMs": turn.start_ms,
+        "endMs": turn.end_ms,
+        "interrupted": turn.interrupted,
     }
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import logging
+import secrets
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
@@ -11,11 +14,14 @@ from typing import Protocol
 
 from tornado_live.audio import TARGET
 from tornado_live.errors import (
+    ExtensionRefused,
     InactivityTimeout,
     LiveError,
     RateLimited,
+    ResumeRefused,
     SessionEnded,
     SessionExpired,
+    SessionReplaced,
     StoreUnavailable,
     UplinkBusy,
 )
@@ -56,6 +62,8 @@ log = logging.getLogger(__name__)
 UPLINK_HOLD_S = 5.0
 FRESH_AUDIO_S = 2.0
 COUNT_EVERY_S = 1.0
+RESERVED_SEQS = 1000
+WARN_AT_S = (60.0, 30.0, 10.0)
 LATE_TRANSCRIPT_S = 0.2
 
 MakeLink = Callable[[Callable[[LinkEvent], None], Callable[[], list[HistoryTurn]], str | None], UpstreamLink]
@@ -63,7 +71,13 @@ MakeLink = Callable[[Callable[[LinkEvent], None], Callable[[], list[HistoryTurn]
 
 
 class Attachment(Protocol):
-    """A connection that reads a session."""
+    """A connection that reads a session.
+
+    Attributes:
+        observer: it only reads; it neither keeps the session alive nor is replaced by a resume.
+    """
+
+    observer: bool
 
     def deliver(self, event: Event) -> None:
         """Takes an event on its way to the client; never blocks."""
@@ -82,6 +96,21 @@ class Meter(Protocol):
     async def count_audio(self, seconds: float, size: int) -> None: ...
 
     async def count_tokens(self, tokens: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What a client that comes back is given.
+
+    Attributes:
+        token: for the next time.
+        missed: the events after the last one it has, in order.
+        gap: first and last number of events that are lost.
+    """
+
+    token: str
+    missed: list[Event]
+    gap: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +152,12 @@ class Session:
         self.log = EventLog(last_seq=record.last_seq)
         self.rest = RestDelivery(wait_s=policy.transcribe_wait_s, max_s=policy.transcribe_max_s)
         self.intake = Intake(
-            codecs, policy.intake, self._send_audio, self._report_lost, init_segment=record.init_segment
+            codecs,
+            policy.intake,
+            self._send_audio,
+            self._report_lost,
+            init_segment=record.init_segment,
+            first_seq=0 if record.epoch == 1 else None,
         )
         self.link = make_link(self._on_link_event, self.transcript.history, record.handle)
         self.attachments: list[Attachment] = []
@@ -146,6 +180,8 @@ class Session:
         self._uncounted_bytes = 0
         self._over_limit: tuple[RateLimited, float] | None = None
         self._counting: set[asyncio.Task[None]] = set()
+        self._clock_timer: asyncio.TimerHandle | None = None
+        self._saving: asyncio.Task[None] | None = None
         self.closing: asyncio.Task[SessionRecord] | None = None
         self.on_closed: Callable[[Session], None] = lambda session: None
         self._closing_error: LiveError | None = None
@@ -192,7 +228,7 @@ class Session:
             self.record,
             status=self.status,
             last_activity_at=time.time() - idle_s,
-            last_seq=self.log.last_seq,
+            last_seq=self.log.last_seq + RESERVED_SEQS,
             init_segment=self.intake.init_segment,
         )
 
@@ -204,6 +240,7 @@ class Session:
         Raises:
             UpstreamError: refused.
         """
+        self._set_clock()
         self.link.start()
         if await self.link.wait_ready(wait_s):
             self._became_active()
@@ -220,6 +257,38 @@ class Session:
             self.closing.add_done_callback(lambda _: self.on_closed(self))
         return self.closing
 
+    def extend(self, by_s: float, max_duration_s: float) -> None:
+        """Moves the end by `by_s`, so that the session lasts `max_duration_s` at the most.
+
+        Raises:
+            ExtensionRefused: it lasts that long already.
+        """
+        self.check_alive()
+        expires_at = min(self.record.expires_at + by_s, self.record.started_at + max_duration_s)
+        if expires_at <= self.record.expires_at:
+            raise ExtensionRefused
+        self.record = replace(self.record, expires_at=expires_at)
+        self._set_clock()
+        self._save_soon()
+
+    def _set_clock(self) -> None:
+        """Warns 60, 30 and 10 s before the end, and ends the session at its end."""
+        if self._clock_timer is not None:
+            self._clock_timer.cancel()
+        remaining_s = self.remaining_s
+        if remaining_s <= 0:
+            self.close("expired", SessionExpired())
+            return
+        next_s = next((at_s for at_s in WARN_AT_S if at_s < remaining_s), 0.0)
+        self._clock_timer = asyncio.get_running_loop().call_later(
+            remaining_s - next_s, self._clock_struck, next_s
+        )
+
+    def _clock_struck(self, before_end_s: float) -> None:
+        if before_end_s:
+            self._emit(Notice("session_expiring", {"inMs": int(before_end_s * 1000)}))
+        self._set_clock()
+
     async def discard(self) -> None:
         """Lets go of a session that could not be opened."""
         await self._let_go()
@@ -227,7 +296,8 @@ class Session:
     async def suspend(self, error: LiveError) -> None:
         """Lets go of everything but the record, so that the conversation can be gone on with."""
         await self._let_go()
-        await self.save()
+        self.record = replace(self.view(), status="detached")
+        await self._save()
         self.rest.fail_all(error)
         for attachment in list(self.attachments):
             attachment.session_closed(error)
@@ -249,14 +319,16 @@ class Session:
 
     async def _let_go(self) -> None:
         """Stops everything that runs; what was said so far is committed."""
+        if self._clock_timer is not None:
+            self._clock_timer.cancel()
         self.intake.close()
         self._pacer.drop()
         await self.link.stop()
         await self._committed()
         self._close_exchange(interrupted=True)
         await self._committed()
-        if self._counting:
-            await asyncio.wait(self._counting)
+        for running in (*self._counting, *([self._saving] if self._saving else ())):
+            await asyncio.wait([running])
         if self.meter is not None:
             await self.meter.close_session(self.key)
 
@@ -291,6 +363,10 @@ class Session:
         """Raises TimeoutError."""
         await asyncio.wait_for(self._settled.wait(), timeout_s)
 
+    def _save_soon(self) -> None:
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.create_task(self.save())
+
     async def save(self) -> None:
         """Writes the record as it is now; a store that fails is noted, not raised."""
         self.record = self.view()
@@ -299,14 +375,43 @@ class Session:
     # Connections
 
     def attach(self, attachment: Attachment) -> None:
-        self.socket_used = True
-        self.detached_s = None
         self.attachments.append(attachment)
+        if not attachment.observer:
+            self.socket_used = True
+            self.detached_s = None
+
+    def new_resume_token(self) -> str:
+        """What a client that is attached can resume with; older tokens are void."""
+        token = secrets.token_urlsafe(32)
+        self.record = replace(self.record, resume_token_hash=_hashed(token))
+        self._save_soon()
+        return token
+
+    def resume(self, attachment: Attachment, token: str, last_seq: int) -> Resumption:
+        """Attaches again in the place of whoever is attached, who is told `session_replaced`.
+
+        Raises:
+            ResumeRefused: not the newest token.
+        """
+        self.check_alive()
+        if not hmac.compare_digest(_hashed(token), self.record.resume_token_hash):
+            raise ResumeRefused
+        for other in [other for other in self.attachments if not other.observer]:
+            self.attachments.remove(other)
+            self.release_uplink(other)
+            other.session_closed(SessionReplaced())
+        self.attach(attachment)
+        missed, gap = self.log.since(last_seq)
+        return Resumption(self.new_resume_token(), missed, gap)
+
+    def announce(self, notice: Notice) -> None:
+        """Tells every reader something that belongs to no turn."""
+        self._emit(notice)
 
     def detach(self, attachment: Attachment) -> None:
         if attachment in self.attachments:
             self.attachments.remove(attachment)
-        if not self.attachments and self.socket_used:
+        if self.socket_used and all(other.observer for other in self.attachments):
             self.detached_s = time.monotonic()
 
     def claim_uplink(self, sender: object) -> None:
@@ -646,6 +751,8 @@ class Session:
 
     def _emit(self, body: EventBody) -> None:
         event = self.log.append(body, time.monotonic())
+        if event.seq % (RESERVED_SEQS // 2) == 0:
+            self._save_soon()
         for attachment in self.attachments:
             attachment.deliver(event)
 
@@ -673,6 +780,10 @@ def ending_error(record: SessionRecord) -> LiveError:
     if record.end_reason == InactivityTimeout.code:
         return InactivityTimeout()
     return SessionEnded()
+
+
+def _hashed(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _latency(exchange: Exchange) -> dict[str, int | None]:

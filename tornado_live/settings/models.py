@@ -231,6 +231,10 @@ class SessionSettings(Section):
 
     duration: PositiveDuration = 900.0
     """A session expires after this."""
+    extend_by: Duration = 0.0
+    """`extend_session` moves the end by so much; 0: clients may not extend their sessions."""
+    max_duration: PositiveDuration = 3600.0
+    """However often it is extended, a session expires after this."""
     idle_timeout: PositiveDuration = 300.0
     """A session ends when nothing was received and no reply was under way for this long."""
     resume_grace: Duration = 30.0

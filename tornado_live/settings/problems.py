@@ -31,11 +31,12 @@ def suggestion(path: KeyPath) -> str:
     *parent, key = path
     models = [kind.model for kind in kinds_at(tuple(parent)) if kind.model]
     siblings = [name for model in models for name in model.model_fields]
-    if close := get_close_matches(str(key), siblings, 1):
+    close = get_close_matches(str(key), siblings, 1) or [name for name in siblings if str(key) in name]
+    if close:
         return f"did you mean {dotted((*parent, close[0]))!r}?"
     known = {dotted(found): found[-1] for found, _ in walk() if 0 not in found}
     elsewhere = [name for name, last in known.items() if last == key]
-    if elsewhere or (elsewhere := get_close_matches(dotted(path), known, 1)):
+    if elsewhere or (elsewhere := get_close_matches(dotted(path), known, 1, 0.8)):
         return f"did you mean {elsewhere[0]!r}?"
     return f"known here: {', '.join(siblings)}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -12,7 +13,7 @@ _DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_DURATION_UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
+_DURATION_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?")
 _SIZE_UNITS = {
     None: 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9,
@@ -31,10 +32,9 @@ def parse_duration(value: object) -> object:
     match = _DURATION.fullmatch(text)
     if not text or match is None:
         raise PydanticCustomError("duration", "not a duration")
-    return (
-        sum(float(part or 0) * ms for part, (_, ms) in zip(match.groups(), _DURATION_UNITS, strict=True))
-        / 1000
-    )
+    *parts, milliseconds = (float(part or 0) for part in match.groups())
+    whole = sum(part * seconds for part, (_, seconds) in zip(parts, _DURATION_UNITS, strict=True))
+    return whole + milliseconds / 1000
 
 
 def parse_size(value: object) -> object:
@@ -55,15 +55,15 @@ def _refuse_bool(value: object) -> None:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text that `parse_duration` reads as the same number of seconds."""
-    rest_ms = round(seconds * 1000)
-    if rest_ms / 1000 != seconds:
-        return f"{seconds!r}s"
-    if rest_ms % 1000 and seconds >= 1:
-        return f"{seconds:.10g}s"
-    parts = []
-    for unit, ms in _DURATION_UNITS:
-        count, rest_ms = divmod(rest_ms, ms)
+    """A short text that `parse_duration` reads as the same number of seconds."""
+    milliseconds = round(seconds * 1000)
+    if seconds < 1 and milliseconds / 1000 == seconds and milliseconds:
+        return f"{milliseconds}ms"
+    if seconds != int(seconds):
+        return f"{Decimal(repr(seconds)):f}s"
+    rest, parts = int(seconds), []
+    for unit, length in _DURATION_UNITS:
+        count, rest = divmod(rest, length)
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"

@@ -1,0 +1,244 @@
+"""Other people's keys, tokens and sessions: rows 2, 3, 23 and 24."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import jwt
+import pytest
+from conftest import JOHN, MARY
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from raw import KeepAlive, answer_to, connected, request, status_of, upgrade
+
+from tornado_live.access.keys import create_key, revoke_key
+
+API = "/api/v1/live-audio"
+CANARY = "ak_canary-5c1f0d9be7a24c3a-in-the-url"
+
+
+# Row 2: a key in a URL ends up in logs, histories and referrers.
+
+
+@pytest.fixture
+def written(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """Everything that was logged or printed so far, every field of every record."""
+    caplog.set_level(logging.DEBUG)
+
+    def text() -> str:
+        out, err = capfd.readouterr()
+        return out + err + "".join(repr(vars(record)) + record.getMessage() for record in caplog.records)
+
+    return text
+
+
+async def with_the_key_in_the_url(port: int) -> bytes:
+    """All answers to requests that name the canary in their URL."""
+    wires = [
+        request("GET", f"{API}/sessions?api_key={CANARY}&token={CANARY}"),
+        request("POST", f"{API}/session/start?key={CANARY}", {"session_id": 7}, X_API_Key=MARY),
+        request("GET", f"{API}/sessions", X_API_Key=CANARY),
+        request("GET", f"{API}/sessions", Authorization=f"Bearer {CANARY}"),
+        upgrade(f"/ws/live-audio?api_key={CANARY}"),
+        upgrade(f"/ws/live-audio?token={CANARY}", Origin="https://evil.example"),
+        upgrade("/ws/live-audio", X_API_Key=CANARY),
+    ]
+    return b"".join([await answer_to(port, wire, timeout_s=1.0) for wire in wires])
+
+
+@pytest.mark.gen_test
+async def test_02_a_key_in_a_url_opens_nothing_and_is_written_nowhere(protected: Any, written: Any) -> None:
+    answers = await with_the_key_in_the_url(protected.port)
+    assert CANARY.encode() not in answers
+    assert CANARY not in written()
+    for wire in (
+        request("GET", f"{API}/sessions?api_key={MARY}"),
+        request("GET", f"{API}/sessions?token={MARY}"),
+    ):
+        assert status_of(await answer_to(protected.port, wire)) == 401
+
+
+@pytest.mark.gen_test
+async def test_02_succeeds_unprotected(unprotected: Any, written: Any) -> None:
+    answers = await with_the_key_in_the_url(unprotected.port)
+    assert CANARY.encode() in answers or CANARY in written()
+
+
+# Row 3: a session's id can be guessed or seen; it must not be enough.
+
+LABEL = "session_1700000000000_k3v9x2q1z"
+
+
+def takeover(label: str, key: str) -> list[bytes]:
+    """Every way of getting at somebody's session by its id."""
+    return [
+        request("GET", f"{API}/session/{label}/status", X_API_Key=key),
+        request("GET", f"{API}/session/{label}/transcript", X_API_Key=key),
+        request("POST", f"{API}/session/end", {"session_id": label}, X_API_Key=key),
+        request(
+            "POST",
+            f"{API}/transcribe",
+            {"session_id": label, "audio_data": "AAAA", "format": "pcm"},
+            X_API_Key=key,
+        ),
+    ]
+
+
+async def sessions_taken(port: int, tries: int) -> int:
+    """Answers that somebody else got about mary's session."""
+    async with connected(port) as streams:
+        client = KeepAlive(*streams)
+        started = request("POST", f"{API}/session/start", {"session_id": LABEL}, X_API_Key=MARY)
+        assert (await client.ask(started))[0] == 200
+        wires = takeover(LABEL, JOHN)
+        answers = [await client.ask(wires[number % len(wires)]) for number in range(tries)]
+    return sum(status != 404 for status, _ in answers)
+
+
+@pytest.mark.slow
+@pytest.mark.gen_test(timeout=55)
+async def test_03_ten_thousand_takeovers_get_nothing(protected: Any) -> None:
+    assert await sessions_taken(protected.port, 10_000) == 0
+
+
+@pytest.mark.gen_test
+async def test_03_succeeds_unprotected(unprotected: Any) -> None:
+    assert await sessions_taken(unprotected.port, 4) > 0
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_03_a_foreign_session_answers_like_none_in_words_and_in_time(protected: Any) -> None:
+    unknown = LABEL[:-1] + "0"
+    async with connected(protected.port) as streams:
+        client = KeepAlive(*streams)
+        await client.ask(request("POST", f"{API}/session/start", {"session_id": LABEL}, X_API_Key=MARY))
+        for foreign_wire, unknown_wire in zip(takeover(LABEL, JOHN), takeover(unknown, JOHN), strict=True):
+            took: dict[bytes, list[float]] = {foreign_wire: [], unknown_wire: []}
+            answers: dict[bytes, set[tuple[int, bytes]]] = {foreign_wire: set(), unknown_wire: set()}
+            for _ in range(150):
+                for wire in (foreign_wire, unknown_wire):
+                    start = time.perf_counter()
+                    answers[wire].add(await client.ask(wire))
+                    took[wire].append(time.perf_counter() - start)
+            assert answers[foreign_wire] == answers[unknown_wire]
+            assert median(took[foreign_wire]) == pytest.approx(median(took[unknown_wire]), rel=0.25)
+
+
+@pytest.mark.gen_test
+async def test_03_two_owners_may_use_the_same_id_for_two_sessions(protected: Any) -> None:
+    async with connected(protected.port) as streams:
+        client = KeepAlive(*streams)
+        for key in (MARY, JOHN):
+            await client.ask(request("POST", f"{API}/session/start", {"session_id": LABEL}, X_API_Key=key))
+        await client.ask(request("POST", f"{API}/session/end", {"session_id": LABEL}, X_API_Key=JOHN))
+        _, body = await client.ask(request("GET", f"{API}/session/{LABEL}/status", X_API_Key=MARY))
+        assert json.loads(body)["data"]["status"] in ("connecting", "active")
+
+
+# Row 23: forged tokens.
+
+ISSUER, AUDIENCE, SECRET = "https://id.example", "tornado-live", "only-for-these-tests-0123456789-abcdef"
+RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+RSA_PEM = RSA_KEY.public_key().public_bytes(
+    serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+)
+
+
+def claims(**changed: Any) -> dict[str, Any]:
+    now = int(time.time())
+    return {"iss": ISSUER, "aud": AUDIENCE, "sub": "mary", "iat": now, "exp": now + 60} | changed
+
+
+def signed_by_hand(header: dict[str, Any], payload: dict[str, Any], secret: bytes | None) -> str:
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, payload)]
+    signed = b".".join(parts)
+    signature = b"" if secret is None else hmac.new(secret, signed, hashlib.sha256).digest()
+    return (signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
+
+
+def forged_tokens() -> list[str]:
+    return [
+        signed_by_hand({"alg": "none", "kid": "rs"}, claims(), None),
+        signed_by_hand({"alg": "None"}, claims(), None),
+        signed_by_hand({"alg": "HS256", "kid": "rs"}, claims(), RSA_PEM),
+        signed_by_hand({"alg": "HS256"}, claims(), RSA_PEM),
+        signed_by_hand({"alg": "HS256", "kid": "../../dev/null"}, claims(), b""),
+        signed_by_hand({"alg": "HS256", "kid": "hs"}, claims(), b"secret"),
+        jwt.encode(claims(exp=int(time.time()) - 60), SECRET, headers={"kid": "hs"}),
+        jwt.encode(claims(aud="another"), SECRET, headers={"kid": "hs"}),
+        jwt.encode(claims(iss="https://evil.example"), SECRET, headers={"kid": "hs"}),
+        jwt.encode(
+            {key: value for key, value in claims().items() if key != "exp"}, SECRET, headers={"kid": "hs"}
+        ),
+        jwt.encode(
+            claims(), rsa.generate_private_key(public_exponent=65537, key_size=2048), "RS256", {"kid": "rs"}
+        ),
+    ]
+
+
+def naive_verify(token: str) -> dict[str, Any] | None:
+    """As tutorials had it for years: the token says how it is to be checked, and any key will do."""
+    header, payload, signature = token.split(".")
+    fields = json.loads(base64.urlsafe_b64decode(header + "=="))
+    if fields["alg"].lower() != "none":
+        expected = hmac.new(RSA_PEM, f"{header}.{payload}".encode(), hashlib.sha256).digest()
+        if base64.urlsafe_b64encode(expected).rstrip(b"=").decode() != signature:
+            return None
+    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    return found
+
+
+@pytest.mark.gen_test
+async def test_23_no_forged_token_is_accepted(make_protected: Any, tmp_path: Path) -> None:
+    (tmp_path / "rsa.pem").write_bytes(RSA_PEM)
+    keys = [
+        {"algorithm": "HS256", "kid": "hs", "secret": SECRET},
+        {"algorithm": "RS256", "kid": "rs", "public_key_file": str(tmp_path / "rsa.pem")},
+    ]
+    server = await make_protected(
+        auth={
+            "mode": "jwt",
+            "jwt": {"issuer": ISSUER, "audience": AUDIENCE, "keys": keys},
+            "failures_per_minute": 1000,
+        }
+    )
+
+    async def status(token: str) -> int:
+        wire = request("GET", f"{API}/sessions", Authorization=f"Bearer {token}")
+        return status_of(await answer_to(server.port, wire))
+
+    assert [await status(token) for token in forged_tokens()] == [401] * len(forged_tokens())
+    assert await status(jwt.encode(claims(), SECRET, headers={"kid": "hs"})) == 200
+    assert await status(jwt.encode(claims(), RSA_KEY, "RS256", {"kid": "rs"})) == 200
+
+
+def test_23_succeeds_unprotected() -> None:
+    assert [naive_verify(token) for token in forged_tokens()].count(None) < len(forged_tokens())
+
+
+# Row 24: a revoked key.
+
+
+@pytest.mark.gen_test
+async def test_24_a_revoked_key_is_refused_without_a_restart(make_protected: Any, tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    key = create_key(path, "website")
+    server = await make_protected(auth={"mode": "keys", "keys": [], "keys_file": str(path)})
+    wire = request("GET", f"{API}/sessions", X_API_Key=key)
+    assert status_of(await answer_to(server.port, wire)) == 200
+    revoke_key(path, "website")
+    revoked_at = time.monotonic()
+    while status_of(await answer_to(server.port, wire)) == 200:
+        await asyncio.sleep(0.05)
+        assert time.monotonic() - revoked_at < 2.0
+    assert status_of(await answer_to(server.port, wire)) == 401
