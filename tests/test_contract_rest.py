@@ -223,7 +223,11 @@ async def test_an_older_request_is_answered_soon_after_a_newer_one_came(make_ser
         _, answer = await api(server, "/transcribe", body)
         return asyncio.get_running_loop().time() - began, answer
 
-    results = await asyncio.gather(*(post(piece) for piece in pieces))
+    posts = []
+    for piece in pieces:
+        posts.append(asyncio.create_task(post(piece)))
+        await asyncio.sleep(0.02)
+    results = await asyncio.gather(*posts)
     for _, answer in results:
         assert answer["success"] is True
         assert "transcript" not in answer

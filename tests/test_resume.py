@@ -15,7 +15,7 @@ async def say(socket, text: str) -> dict:
     return await socket.message_of("turn_complete")
 
 
-def texts(messages: list[dict]) -> list[str]:
+def replies(messages: list[dict]) -> list[str]:
     return [
         m["data"]["transcript"]
         for m in messages

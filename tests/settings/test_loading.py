@@ -215,7 +215,8 @@ port: 80
         f"{variable}TORNADO_LIVE__AUDIO__MAX_CHANELS: audio.max_chanels: unknown key; "
         "did you mean 'audio.max_channels'?",
         "live.yaml:20: logging: 'loud' cannot be used; write a mapping of keys to values",
-        f"{variable}TORNADO_LIVE__METRICS: metrics: '{{broken' cannot be used; write a mapping of keys to values",
+        f"{variable}TORNADO_LIVE__METRICS: metrics: '{{broken' cannot be used; "
+        "write a mapping of keys to values",
         "live.yaml:21: port: unknown key; did you mean 'server.port'?",
         "live.yaml:5: server.processes: several processes need a store that they share, "
         "which SQLite is not; write 1",
