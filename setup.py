@@ -35,7 +35,8 @@ setup(
     package_data={
         "tornado_live": ["py.typed", "web/static/*"],
         "tornado_live.emulator": ["scenarios/*.yaml"],
-        "tornado_live_config": ["*.yaml"],
+        "tornado_live_codecs": ["py.typed"],
+        "tornado_live_config": ["py.typed", "*.yaml"],
     },
     install_requires=[
         "tornado>=6.6.1,<6.7",

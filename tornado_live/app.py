@@ -45,7 +45,7 @@ from tornado_live.sessions.oneshot import OneShot
 from tornado_live.sessions.options import SessionOptions
 from tornado_live.sessions.registry import RegistryPolicy, SessionRegistry
 from tornado_live.sessions.session import Session, SessionPolicy
-from tornado_live.settings import AudioSettings, GeminiSettings, Settings
+from tornado_live.settings import AudioSettings, GeminiSettings, Settings, secret_values
 from tornado_live.store.base import SessionRecord, TurnRecord
 from tornado_live.store.sqlite import SqliteStore
 from tornado_live.telemetry import logs
@@ -397,7 +397,7 @@ async def serve(settings: Settings, on_started: Callable[[LiveServer], None] = l
 
 def run(settings: Settings, on_started: Callable[[LiveServer], None] = lambda server: None) -> None:
     """`serve` in a loop of its own: uvloop where it is installed and `server.loop` allows it."""
-    logs.configure(settings.logging, settings.secret_values())
+    logs.configure(settings.logging, secret_values(settings))
     with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
         runner.run(serve(settings, on_started))
 

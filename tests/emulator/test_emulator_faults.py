@@ -423,7 +423,7 @@ async def test_an_unknown_scenario_is_not_found(emulator: Emulator) -> None:
 
 
 def test_wrong_scenarios_are_refused_naming_every_key() -> None:
-    with pytest.raises(ScenarioError, match=r"stream\.colour.*pace\.speed"):
+    with pytest.raises(ScenarioError, match=r"pace\.speed.*stream\.colour"):
         load_scenario({"stream": {"colour": "red"}, "pace": {"speed": -1}})
 
 

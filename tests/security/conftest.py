@@ -23,7 +23,7 @@ MakeProtected = Callable[..., Awaitable[LiveServer]]
 def make_protected(make_server: Any, scripted_ears: Any) -> MakeProtected:
     """Servers with two keys and one page, and whatever else a test sets."""
 
-    async def make(**sections: Any) -> LiveServer:
+    async def make(store: str = ":memory:", **sections: Any) -> LiveServer:
         standard: dict[str, dict[str, Any]] = {
             "auth": {
                 "mode": "keys",
@@ -34,7 +34,7 @@ def make_protected(make_server: Any, scripted_ears: Any) -> MakeProtected:
         }
         for section, values in sections.items():
             standard[section] = standard.get(section, {}) | values
-        return await make_server(scripted_ears, **standard)
+        return await make_server(scripted_ears, store, **standard)
 
     return make
 

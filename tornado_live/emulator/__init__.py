@@ -11,6 +11,7 @@ its address and certificate alone:
 """
 
 from tornado_live.emulator.options import EmulatorOptions
-from tornado_live.emulator.server import Emulator, EmulatorThread
+from tornado_live.emulator.server import Emulator
+from tornado_live.emulator.thread import EmulatorThread
 
 __all__ = ["Emulator", "EmulatorOptions", "EmulatorThread"]

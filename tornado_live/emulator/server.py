@@ -4,15 +4,14 @@ Tornado."""
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import json
 import logging
-import threading
+import socket
 from collections.abc import Mapping
 from typing import Any
 
-from tornado import httpserver, iostream, netutil, web, websocket
+from tornado import httpserver, iostream, web, websocket
 
+from tornado_live.emulator import control
 from tornado_live.emulator.certificate import EphemeralCertificate
 from tornado_live.emulator.conversation import Conversation
 from tornado_live.emulator.ears import NoEars, ScriptedEars, choose_ears
@@ -20,7 +19,7 @@ from tornado_live.emulator.journal import Journal
 from tornado_live.emulator.options import EmulatorOptions
 from tornado_live.emulator.outlet import Outlet, Sabotage
 from tornado_live.emulator.resumption import SessionStore
-from tornado_live.emulator.scenarios import Scenario, ScenarioError, load_scenario
+from tornado_live.emulator.scenarios import Scenario, load_scenario
 from tornado_live.emulator.voice import choose_voice
 from tornado_live.emulator.world import World
 
@@ -80,11 +79,11 @@ class Emulator:
             options.time_scale,
         )
         try:
-            sockets = netutil.bind_sockets(options.port, options.host)
+            listener = _listen(options.host, options.port)
         except OSError:
             self.journal.close()
             raise
-        self._port: int = sockets[0].getsockname()[1]
+        self._port: int = listener.getsockname()[1]
         self._certificate = EphemeralCertificate(options.host)
         self.ca_file = self._certificate.ca_file
         application = web.Application(
@@ -99,7 +98,7 @@ class Emulator:
         self._server = httpserver.HTTPServer(
             application, ssl_options=self._certificate.server_context(untrusted)
         )
-        self._server.add_sockets(sockets)
+        self._server.add_socket(listener)
         self.url = _url(options.host, self._port)
         self._ears.load()
         self.journal.note(0, "started", ears=self._ears.name, voice=self._voice.name, url=self.url)
@@ -132,7 +131,7 @@ class Emulator:
 
     def _listen_again(self) -> None:
         self._listening_again = None
-        self._server.add_sockets(netutil.bind_sockets(self._port, self._options.host))
+        self._server.add_socket(_listen(self._options.host, self._port))
         self.journal.note(0, "listening_again")
 
     def scenario(self, name: str) -> Scenario | None:
@@ -272,134 +271,22 @@ class _WithoutPongs(websocket.WebSocketProtocol13):
 
 
 class ControlHandler(web.RequestHandler):
-    """`/__emu/`: what is going on, and a hand in it."""
+    """`/__emu/`: see `control`."""
 
     def initialize(self, emulator: Emulator) -> None:
         self._emulator = emulator
 
-    def get(self, path: str) -> None:
-        if path == "":
-            self.finish({"engine": self._emulator.engine, "url": self._emulator.url})
-        elif path == "connections":
-            handlers = self._emulator.connections.values()
-            self.finish({"connections": [handler.conversation.describe() for handler in handlers]})
-        elif path == "journal":
-            self.finish({"entries": self._journal()})
-        else:
-            raise web.HTTPError(404)
-
-    def _journal(self) -> list[dict[str, Any]]:
-        wanted = {name: self.get_query_argument(name, None) for name in ("connection", "what", "dir")}
-        return [
-            entry
-            for entry in self._emulator.journal
-            if all(value is None or str(entry[name]) == value for name, value in wanted.items())
-        ]
-
-    def delete(self, path: str) -> None:
-        if path != "journal":
-            raise web.HTTPError(404)
-        self._emulator.journal.clear()
-        self.finish({})
-
-    def put(self, path: str) -> None:
-        kind, _, name = path.partition("/")
-        if kind not in ("scenario", "scenarios") or (kind == "scenarios") != bool(name):
-            raise web.HTTPError(404)
-        try:
-            self._emulator.set_scenario(name, self._body())
-        except ScenarioError as error:
-            self.set_status(400)
-            self.finish({"error": str(error)})
-            return
-        self.finish({})
-
-    async def post(self, path: str) -> None:
-        body = self._body()
-        match path.split("/"):
-            case ["refuse"]:
-                self._emulator.refuse_for(float(body.get("for_s", 1.0)))
-                self.finish({})
-                return
-            case ["connections", number, ("send" | "close" | "abort" | "freeze") as deed]:
-                handler = self._emulator.connections.get(int(number) if number.isdigit() else 0)
-            case _:
-                raise web.HTTPError(404)
-        if handler is None:
-            raise web.HTTPError(404)
-        if deed == "send":
-            handler.outlet.send(body)
-        elif deed == "close":
-            await handler.outlet.close(int(body.get("code", 1011)), str(body.get("reason", "")))
-        elif deed == "abort":
-            handler.abort()
-        else:
-            handler.freeze()
-        self.finish({})
-
-    def _body(self) -> dict[str, Any]:
-        try:
-            body = json.loads(self.request.body or b"{}")
-        except ValueError as error:
-            raise web.HTTPError(400) from error
-        if not isinstance(body, dict):
-            raise web.HTTPError(400)
-        return body
-
-
-class EmulatorThread:
-    """An `Emulator` on a thread and a loop of its own; same attributes, blocking calls."""
-
-    def __init__(self, options: EmulatorOptions) -> None:
-        self._emulator = Emulator(options)
-        self.engine = self._emulator.engine
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
-        self._thread: threading.Thread | None = None
-
-    @property
-    def url(self) -> str:
-        return self._emulator.url
-
-    @property
-    def ca_file(self) -> str:
-        return self._emulator.ca_file
-
-    @property
-    def journal(self) -> Journal:
-        return self._emulator.journal
-
-    def start(self) -> None:
-        """Blocks until it is listening. Raises what `Emulator.start` raises."""
-        started: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._run(started)), name="emulator", daemon=True
+    async def prepare(self) -> None:
+        query = {name: self.get_query_argument(name) for name in self.request.query_arguments}
+        request = control.Request(
+            self.request.method or "GET", self.path_kwargs["path"], query, self.request.body
         )
-        self._thread.start()
-        started.result()
-
-    def wait_ready(self) -> None:
-        """Blocks until it can recognise and speak. Raises what loading raised."""
-        assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(self._emulator.ready(), self._loop).result()
-
-    def stop(self) -> None:
-        """Blocks until nothing is left of it."""
-        if self._loop is not None and self._stopping is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join()
-
-    async def _run(self, started: concurrent.futures.Future[None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
+        self.set_status(200)
         try:
-            await self._emulator.start()
-        except (OSError, ValueError) as error:
-            started.set_exception(error)
-            return
-        started.set_result(None)
-        await self._stopping.wait()
-        await self._emulator.stop()
+            self.finish(await control.answer(self._emulator, request))
+        except control.ControlError as error:
+            self.set_status(error.status)
+            self.finish({"error": str(error)})
 
 
 _STATUS = {
@@ -419,6 +306,14 @@ def _engine(ears: str, voice: str) -> str:
     if ears == NoEars.name:
         return f"offline demo engine (no speech recognition, {voice})"
     return f"offline demo engine ({ears}, {voice})"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # Not Tornado's bind_sockets: it leaks the socket when the port is taken.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=128)
+    listener.setblocking(False)
+    return listener
 
 
 def _url(host: str, port: int) -> str:

@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from urllib.parse import urlsplit
 
 from tornado_live.settings.models import Settings
 
 _BROWSER_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
+_PLAIN_HTTPS_URL = re.compile(
+    r"https://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?:/[\w.~/-]*)?", re.ASCII
+)
 _DEFAULT_PORT = re.compile(r"http:.*:80|https:.*:443")
 
 
@@ -120,16 +122,14 @@ def _gemini(settings: Settings) -> Iterator[Contradiction]:
 
 
 def _refused_address(url: str, allowed_hosts: tuple[str, ...]) -> str:
-    """Why an address must not be given the key; empty if it may. User and password are never shown."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return "not a URL; write https://host"
-    if parts.scheme != "https" or not host or port == 0:
-        return "only https is trusted with the key; write https://host"
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        return "no user, query or fragment is allowed; write https://host"
+    """Why an address must not be given the key; empty if it may. The address itself is never shown.
+
+    Stricter than any URL parser, so that no other one can find another host in it.
+    """
+    match = _PLAIN_HTTPS_URL.fullmatch(url)
+    if match is None or not 0 < int(match["port"] or 443) < 65_536:
+        return "the key is only sent to https://host or https://host:port, without user, query or fragment"
+    host = match["host"].strip("[]").lower()
     if is_loopback(host) or any(_matches(host, allowed) for allowed in allowed_hosts):
         return ""
     return f"{host!r} is not one of gemini.base_url_hosts; add it there if it may have the key"
