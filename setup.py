@@ -86,6 +86,9 @@ setup(
             "pcm = tornado_live_codecs.pcm",
             "wav = tornado_live_codecs.wav",
             "webm = tornado_live_codecs.webm",
+            "ogg = tornado_live_codecs.ogg",
+            "mp4 = tornado_live_codecs.mp4",
+            "compressed = tornado_live_codecs.compressed",
         ],
     },
     classifiers=[

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tornado_live.audio import DecodeLimits
-from tornado_live.errors import AudioBomb, AudioMalformed
+from tornado_live.errors import AudioMalformed
 
 MAGIC = b"OggS"
 
@@ -28,7 +28,8 @@ class OggPage:
     """A page of the chosen stream.
 
     Attributes:
-        packets: those that end on this page, none of them empty.
+        packets: those that end on this page, none of them empty; what is larger than an audio packet
+            may be (a picture among the comments) is cut short.
         encoded_bytes: what the whole page takes.
         granule: the codec's count of samples up to the end of the last packet; -1 if none ends here.
         begins, ends: the stream's first and last page.
@@ -70,7 +71,6 @@ class OggDemuxer:
 
         Raises:
             AudioMalformed: no page follows the damage.
-            AudioBomb: a packet is larger than the limits.
         """
         self._rest += data
         if len(self._rest) < self._wanted:
@@ -140,11 +140,9 @@ class OggDemuxer:
         for size in table:
             if self._packet_is_cut:
                 self.lost_bytes += size
-            else:
+            elif len(self._packet) <= self._limits.max_block_bytes:  # what is longer is no audio
                 self._packet += raw[pos : pos + size]
             pos += size
-            if len(self._packet) > self._limits.max_block_bytes:
-                raise AudioBomb("An Ogg packet claims to be larger than any honest one.")
             if size < 255:
                 if self._packet and not self._packet_is_cut:
                     yield bytes(self._packet)

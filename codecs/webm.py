@@ -7,13 +7,14 @@ from tornado_live.audio import Codec, DecodeLimits, PcmFormat, SampleEncoding, S
 from tornado_live.errors import UnsupportedAudio
 
 from ._ebml import EbmlDemuxer, Track
+from ._flac import STREAMINFO_BYTES, open_flac
 from ._opus import OpusHead, open_opus
 from ._pyav import PacketDecoder, PyavDecoder, check_sound
 from ._samples import PcmPackets
 
 MAGIC = b"\x1a\x45\xdf\xa3"
 
-_PYAV_CODECS = {"A_VORBIS": "vorbis", "A_FLAC": "flac", "A_AAC": "aac", "A_MPEG/L3": "mp3"}
+_PYAV_CODECS = {"A_VORBIS": "vorbis", "A_AAC": "aac", "A_MPEG/L3": "mp3"}
 _INTEGERS: dict[int, SampleEncoding] = {16: "s16le", 24: "s24le", 32: "s32le"}
 _FLOATS: dict[int, SampleEncoding] = {32: "f32le", 64: "f64le"}
 
@@ -69,6 +70,8 @@ def _open_track(track: Track, limits: DecodeLimits) -> PacketDecoder:
     }.get(track.codec_id, {}).get(track.bit_depth)  # fmt: skip
     if encoding is not None:
         return PcmPackets(PcmFormat(encoding, track.rate_hz, track.channels), limits)
+    if track.codec_id == "A_FLAC":  # "fLaC", then metadata blocks, STREAMINFO the first
+        return open_flac(track.codec_private[8 : 8 + STREAMINFO_BYTES], limits)
     if track.codec_id not in _PYAV_CODECS:
         raise UnsupportedAudio(f"WebM audio of the kind {track.codec_id!r} is not supported.")
     check_sound(track.rate_hz, track.channels, limits)

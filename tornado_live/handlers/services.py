@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tornado_live.access.audit import Audit
 from tornado_live.access.identity import Authenticator, Caller
-from tornado_live.access.limits import Limiter
+from tornado_live.access.limits import Account, Limiter
 from tornado_live.access.origins import OriginPolicy
 from tornado_live.access.proxies import TrustedProxies
-from tornado_live.errors import Forbidden
+from tornado_live.access.strangers import StrangerGuard
+from tornado_live.errors import AuthFailed, Forbidden, ShuttingDown
 from tornado_live.handlers.arrival import ArrivalOrders
 from tornado_live.plugins import CodecRegistry
 from tornado_live.sessions.oneshot import OneShot
 from tornado_live.sessions.options import SessionOptions
 from tornado_live.sessions.registry import SessionRegistry
+from tornado_live.sessions.session import Session
 from tornado_live.settings import Settings
 from tornado_live.upstream.gemini import GeminiConnector
 from tornado_live.upstream.models import ModelCatalogue
@@ -33,6 +38,8 @@ class Services:
 
     settings: Settings
     authenticator: Authenticator
+    strangers: StrangerGuard
+    audit: Audit
     origins: OriginPolicy
     proxies: TrustedProxies
     limiter: Limiter
@@ -53,6 +60,62 @@ class Services:
             "the session store fails": any(session.store_failed for session in self.registry.live),
         }
         return [reason for reason, holds in reasons.items() if holds]
+
+    def known_by(self, credential: str, address: str, origin: str | None) -> Caller:
+        """Whoever holds the credential.
+
+        Raises:
+            AuthFailed
+            RateLimited: too many wrong ones came from this address.
+        """
+        with self._counting_failures(address):
+            return self.authenticator.authenticate(credential, origin=origin)
+
+    def known_by_headers(self, headers: Mapping[str, str], address: str, origin: str | None) -> Caller:
+        """Whoever sent `X-API-Key` or `Authorization`; without either, the anonymous caller.
+
+        Raises:
+            AuthRequired: neither was sent, and this server asks for it.
+            AuthFailed, RateLimited: as `known_by`.
+        """
+        with self._counting_failures(address):
+            caller = self.authenticator.from_headers(headers, origin=origin)
+        return caller if caller is not None else self.authenticator.anonymous()
+
+    @contextmanager
+    def _counting_failures(self, address: str) -> Iterator[None]:
+        if self.authenticator.required:
+            self.strangers.check(address)
+        try:
+            yield
+        except AuthFailed:
+            self.strangers.note_failure(address)
+            raise
+
+    async def start_session(
+        self, caller: Caller, account: Account, address: str, label: str | None, options: SessionOptions
+    ) -> Session:
+        """As `SessionRegistry.start`, for a caller who may have these options; new ones are audited."""
+        if self.draining:
+            raise ShuttingDown
+        self.check_options(options, caller)
+        before = self.registry.get(caller.owner, label) if label is not None else None
+        session = await self.registry.start(caller.owner, label, options, account)
+        if session is not before:
+            self.audit.session_started(caller, address, session.label, model=session.served_model)
+            session.closed_callbacks.append(lambda closed: self._audit_end(caller, closed))
+        return session
+
+    def _audit_end(self, caller: Caller, session: Session) -> None:
+        record = session.record
+        self.audit.session_ended(
+            caller,
+            session.label,
+            reason=record.end_reason or "ended",
+            duration_ms=session.now_ms,
+            audio_ms=int(session.intake.decoded_s * 1000),
+            tokens=record.usage.get("total_tokens", 0),
+        )
 
     def check_options(self, options: SessionOptions, caller: Caller) -> SessionOptions:
         """The options, if this caller may have them.

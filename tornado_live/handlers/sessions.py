@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tornado.web import stream_request_body
-
-from tornado_live.errors import InvalidField, LiveError, SessionNotFound, ShuttingDown
+from tornado_live.errors import InvalidField, LiveError, SessionNotFound
 from tornado_live.handlers.base import BaseHandler
 from tornado_live.sessions.export import FORMATS
 from tornado_live.sessions.options import SessionOptions
@@ -14,22 +12,28 @@ from tornado_live.sessions.rendering import ended_data, live_data, session_data,
 from tornado_live.wire.requests import EndBody, StartBody, check_session_id
 
 
-@stream_request_body
 class StartHandler(BaseHandler):
     """`POST /session/start` and `POST /streaming/start`."""
 
     async def post(self) -> None:
         body = self.parse(StartBody)
         label = check_session_id(body.session_id) if body.session_id else None
-        if self.services.draining:
-            raise ShuttingDown
-        options = self.services.check_options(SessionOptions.from_fields(body), self.caller)
-        session = await self.services.registry.start(self.caller.owner, label, options, self.account)
+        session = await self.services.start_session(
+            self.caller, self.account, self.address, label, SessionOptions.from_fields(body)
+        )
         session.rest.used = True
         await self.answer(session_id=session.label, data=live_data(session))
 
 
-@stream_request_body
+class TicketHandler(BaseHandler):
+    """`POST /ticket`: opens one WebSocket in the caller's name, once and soon, so that no key is in a URL."""
+
+    async def post(self) -> None:
+        ticket = self.services.authenticator.issue_ticket(self.caller, self.request.headers.get("Origin"))
+        lifetime_s = self.services.settings.auth.ticket_lifetime
+        await self.answer(ticket=ticket, data={"ticket": ticket, "expiresInMs": int(lifetime_s * 1000)})
+
+
 class EndHandler(BaseHandler):
     """`POST /session/end`: the last texts come in `data`."""
 

@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 from tornado.iostream import StreamClosedError
-from tornado.web import stream_request_body
 
 from tornado_live.audio import StreamFormat
 from tornado_live.errors import ShuttingDown
@@ -22,7 +21,6 @@ from tornado_live.wire.audio_data import decode_audio_data
 from tornado_live.wire.requests import ONE_SHOT_IDS, StartFields, TranscribeBody, check_session_id
 
 
-@stream_request_body
 class TranscribeHandler(BaseHandler):
     """Texts of a session are deltas: joining all answers in order gives the whole, nothing twice."""
 

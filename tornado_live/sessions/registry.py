@@ -118,7 +118,7 @@ class SessionRegistry:
     async def _open(self, session: Session, meter: Meter | None) -> Session:
         where = (session.record.owner, session.label)
         self._live[where] = session
-        session.on_closed = self._forget
+        session.closed_callbacks.append(self._forget)
         try:
             if meter is not None:
                 await meter.open_session(session.key, session.remaining_s)

@@ -183,7 +183,7 @@ class Session:
         self._clock_timer: asyncio.TimerHandle | None = None
         self._saving: asyncio.Task[None] | None = None
         self.closing: asyncio.Task[SessionRecord] | None = None
-        self.on_closed: Callable[[Session], None] = lambda session: None
+        self.closed_callbacks: list[Callable[[Session], None]] = []
         self._closing_error: LiveError | None = None
 
     # What it is
@@ -254,7 +254,7 @@ class Session:
         if self.closing is None:
             self._closing_error = error
             self.closing = asyncio.create_task(self._close(status, error))
-            self.closing.add_done_callback(lambda _: self.on_closed(self))
+            self.closing.add_done_callback(self._tell_closed)
         return self.closing
 
     def extend(self, by_s: float, max_duration_s: float) -> None:
@@ -292,6 +292,10 @@ class Session:
     async def discard(self) -> None:
         """Lets go of a session that could not be opened."""
         await self._let_go()
+
+    def _tell_closed(self, _: object) -> None:
+        for callback in self.closed_callbacks:
+            callback(self)
 
     async def suspend(self, error: LiveError) -> None:
         """Lets go of everything but the record, so that the conversation can be gone on with."""

@@ -451,8 +451,8 @@ def describe(error: Exception) -> str:
 
     if isinstance(error, errors.APIError):
         return f"closed {error.code} {str(error.details)[:200]!r}"
-    if isinstance(error, websockets.ConnectionClosed) and error.rcvd:
-        return f"closed {error.rcvd.code} {error.rcvd.reason!r}"
+    if isinstance(error, websockets.ConnectionClosed):
+        return f"closed {error.rcvd.code} {error.rcvd.reason!r}" if error.rcvd else "lost"
     if isinstance(error, websockets.InvalidStatus):
         body = bytes(error.response.body or b"").decode(errors="replace")
         return f"HTTP {error.response.status_code} {body[:200]!r}"

@@ -80,13 +80,14 @@ class Link:
             policy, needs_silence=profile.needs_trailing_audio, enabled=setup.turn_detection == "auto"
         )
         self._outage = Outage(policy)
-        self._rotation: Rotation | None = None
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
         self._was_ready = False
         self._connected = False
         self._stopped = False
         self._closed_at = 0.0
+        self._rotation: Rotation
+        self._told_to_go: asyncio.Future[None]
         self._error: UpstreamError | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -229,6 +230,7 @@ class Link:
 
     async def _serve(self, connection: UpstreamConnection) -> bool:
         """Uses the connection until another should take over; True: because the model has stalled."""
+        self._told_to_go = asyncio.get_running_loop().create_future()
         reader = asyncio.create_task(self._read(connection), name="upstream-reader")
         writer = asyncio.create_task(self._write(connection), name="upstream-writer")
         try:
@@ -252,19 +254,20 @@ class Link:
             self._emit(event)
 
     async def _watch(self, reader: asyncio.Task[None], writer: asyncio.Task[None]) -> bool:
-        assert self._rotation is not None
         while True:
             done, _ = await asyncio.wait(
-                {reader, writer}, timeout=self._look_again_in_s(), return_when=asyncio.FIRST_COMPLETED
+                {reader, writer, self._told_to_go},
+                timeout=self._look_again_in_s(),
+                return_when=asyncio.FIRST_COMPLETED,
             )
-            if done:
-                if reader not in done:
-                    await asyncio.wait({reader}, timeout=_LAST_WORDS_S)
-                for task in (reader, writer):
-                    if task.done():
-                        task.result()
+            if writer in done and reader not in done:
+                await asyncio.wait({reader}, timeout=_LAST_WORDS_S)
+            for task in (reader, writer):
+                if task.done():
+                    task.result()
             now = self._now()
-            if self._rotation.due(now, quiet=self._resumable and not self._uplink and self._turns.quiet(now)):
+            quiet = self._resumable and not self._uplink and self._turns.quiet(now)
+            if self._rotation.due(now, quiet=quiet):
                 return False
             stall = self._turns.stalled(now)
             if stall is not None:
@@ -274,7 +277,8 @@ class Link:
                     return True
 
     def _look_again_in_s(self) -> float:
-        assert self._rotation is not None
+        if self._told_to_go.done():
+            self._told_to_go = asyncio.get_running_loop().create_future()
         wanted_in_s = self._rotation.wanted_at - self._now()
         return _LOOK_FOR_QUIET_S if wanted_in_s <= 0 else min(wanted_in_s, self._policy.stall_s / 5)
 
@@ -289,8 +293,9 @@ class Link:
     def _take(self, event: ConnectionEvent, now: float) -> None:
         match event:
             case GoAway():
-                assert self._rotation is not None
                 self._rotation.go_away(now, event.time_left_s)
+                if not self._told_to_go.done():
+                    self._told_to_go.set_result(None)
                 return
             case ResumptionHandle():
                 self._resumable = event.handle is not None

@@ -1,0 +1,334 @@
+"""Slow, fast, forged and malformed traffic: rows 8, 10, 21 and 22."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from conftest import MARY
+from raw import KeepAlive, answer_to, connected, request, status_of, upgrade
+from support import Socket
+
+API = "/api/v1/live-audio"
+
+# Row 8: connections that cost nothing to hold open.
+
+HALF_A_HEADER = f"POST {API}/transcribe HTTP/1.1\r\nHost: a\r\nX-API-Key: {MARY}\r\nX-More: ".encode()
+HALF_A_BODY = f"POST {API}/session/end HTTP/1.1\r\nHost: a\r\nX-API-Key: {MARY}\r\nContent-Length: 99\r\n\r\n{{".encode()
+SLOW = {"nothing": b"", "half a header": HALF_A_HEADER, "half a body": HALF_A_BODY, "no key": upgrade()}
+IMPATIENT = {
+    "server": {"idle_connection_timeout": 1, "body_timeout": 1},
+    "auth": {"timeout": 1},
+}
+
+
+async def is_cut_within(port: int, opening: bytes, seconds: float) -> bool:
+    """While it goes on sending a byte now and then."""
+    async with connected(port) as (reader, writer):
+        writer.write(opening)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                async with asyncio.timeout(0.2):
+                    if not await reader.read(65536):
+                        return True
+            except TimeoutError:
+                pass
+            except ConnectionError:
+                return True
+            if opening not in (SLOW["nothing"], SLOW["no key"]):
+                writer.write(b"x")
+    return False
+
+
+@pytest.mark.parametrize("kind", SLOW)
+@pytest.mark.gen_test(timeout=20)
+async def test_08_a_slow_connection_is_cut(make_protected: Any, kind: str) -> None:
+    server = await make_protected(**IMPATIENT)
+    assert await is_cut_within(server.port, SLOW[kind], 4.0)
+
+
+@pytest.mark.parametrize("kind", SLOW)
+@pytest.mark.gen_test(timeout=20)
+async def test_08_succeeds_unprotected(unprotected: Any, kind: str) -> None:
+    """A WebSocket without a key is open there for ever; the other three wait for an hour or longer."""
+    assert not await is_cut_within(unprotected.port, SLOW[kind], 4.0)
+
+
+@pytest.mark.slow
+@pytest.mark.gen_test(timeout=55)
+async def test_08_a_thousand_slow_connections_hold_nobody_up(make_protected: Any) -> None:
+    server = await make_protected(**IMPATIENT)
+    streams = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", server.port) for _ in range(1000)))
+    for number, (_, writer) in enumerate(streams):
+        writer.write((HALF_A_HEADER, HALF_A_BODY)[number % 2])
+    took = []
+    async with connected(server.port) as own:
+        client = KeepAlive(*own)
+        for _ in range(200):
+            start = time.perf_counter()
+            status, _body = await client.ask(request("GET", "/livez"))
+            took.append(time.perf_counter() - start)
+            assert status == 200
+    assert sorted(took)[197] <= 0.100
+    cut_by = time.monotonic() + 25
+    for reader, writer in streams:
+        try:
+            async with asyncio.timeout(max(0.01, cut_by - time.monotonic())):
+                while await reader.read(65536):
+                    pass
+        except ConnectionError:
+            pass
+        writer.close()
+
+
+# Row 10: more than anybody can say.
+
+FLOODER = """
+import asyncio, sys
+sys.path.insert(0, {folder!r})
+from raw import connected, upgrade
+
+async def flood(port, key, frame):
+    async with connected(port) as (reader, writer):
+        writer.write(upgrade(X_API_Key=key))
+        await reader.readuntil(b"\\r\\n\\r\\n")
+        received = b""
+        try:
+            while True:
+                writer.write(frame * 50)
+                await writer.drain()
+                async with asyncio.timeout(0.001):
+                    data = await reader.read(65536)
+                    if not data:
+                        break
+                    received = (received + data)[-4000:]
+        except TimeoutError:
+            return await flood_on(reader, writer, frame, received)
+        except ConnectionError:
+            pass
+        return received
+
+async def flood_on(reader, writer, frame, received):
+    reading = asyncio.create_task(reader.read(65536))
+    try:
+        while True:
+            writer.write(frame * 50)
+            await writer.drain()
+            done, _ = await asyncio.wait([reading], timeout=0.002)
+            if done:
+                data = reading.result()
+                if not data:
+                    return received
+                received = (received + data)[-4000:]
+                reading = asyncio.create_task(reader.read(65536))
+    except ConnectionError:
+        return received
+    finally:
+        reading.cancel()
+
+async def main(port, key, frame, count):
+    floods = [flood(port, key, frame) for _ in range(count)]
+    for received in await asyncio.gather(*floods):
+        print(received[-60:].hex(), flush=True)
+
+asyncio.run(main(int(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3]), int(sys.argv[4])))
+"""
+MESSAGE = b'{"type":"get_rate_limits"}'
+MESSAGE_FRAME = bytes([0x81, 0x80 | len(MESSAGE)]) + bytes(4) + MESSAGE
+PING_FRAME = b"\x89\x80" + bytes(4)
+
+
+@asynccontextmanager
+async def flooders(port: int, frame: bytes, count: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Connections, in a process of their own, that send without a pause until they are closed."""
+    code = FLOODER.format(folder=str(__file__).rpartition("/")[0])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, str(port), MARY, frame.hex(), str(count), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def closed_floods(port: int, frame: bytes, count: int, within_s: float) -> int:
+    """How many of the flooders were told 4429 and closed."""
+    async with flooders(port, frame, count) as process:
+        try:
+            async with asyncio.timeout(within_s):
+                out, _ = await process.communicate()
+        except TimeoutError:
+            return 0
+    return out.decode().count((4429).to_bytes(2, "big").hex())
+
+
+@pytest.mark.slow
+@pytest.mark.gen_test(timeout=50)
+async def test_10_twenty_flooders_disturb_nobody_and_are_closed(make_protected: Any) -> None:
+    server = await make_protected(limits={"messages_per_second": 60})
+    victim = await Socket.open(server, X_API_Key=MARY)
+    took = []
+    async with flooders(server.port, MESSAGE_FRAME, 20) as process:
+        while process.returncode is None:
+            start = time.perf_counter()
+            await victim.send({"type": "get_rate_limits"})
+            await victim.message_of("rate_limit_status")
+            took.append(time.perf_counter() - start)
+            await asyncio.sleep(0.03)
+        out, _ = await process.communicate()
+    assert len(took) >= 20
+    assert sorted(took)[int(len(took) * 0.99) - 1] <= 0.050
+    assert out.decode().count((4429).to_bytes(2, "big").hex()) == 20
+    victim.close()
+
+
+@pytest.mark.slow
+@pytest.mark.gen_test(timeout=30)
+async def test_10_a_flood_of_pings_is_closed(make_protected: Any) -> None:
+    server = await make_protected(limits={"messages_per_second": 60})
+    assert await closed_floods(server.port, PING_FRAME, 2, within_s=15) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.gen_test(timeout=30)
+async def test_10_succeeds_unprotected(unprotected: Any) -> None:
+    assert await closed_floods(unprotected.port, MESSAGE_FRAME, 2, within_s=6) == 0
+
+
+# Row 21: addresses that clients make up.
+
+FORGED_ADDRESSES: list[dict[str, str]] = [
+    {"X_Forwarded_For": "203.0.113.1"},
+    {"X_Forwarded_For": "203.0.113.2, 203.0.113.3"},
+    {"X_Forwarded_For": "10.0.0.1, 127.0.0.1"},
+    {"X_Forwarded_For": "2001:db8::1"},
+    {"X_Forwarded_For": "::ffff:203.0.113.4"},
+    {"X_Forwarded_For": "203.0.113.5:4711"},
+    {"X_Forwarded_For": "unknown, 203.0.113.6"},
+    {"x_forwarded_for": "203.0.113.7"},
+    {"X_Real_IP": "203.0.113.8"},
+    {"X_Real_Ip": "203.0.113.9", "X_Forwarded_For": "203.0.113.10"},
+    {"Forwarded": "for=203.0.113.11;proto=https"},
+    {"X_Client_IP": "203.0.113.12", "True_Client_IP": "203.0.113.12", "CF_Connecting_IP": "203.0.113.12"},
+]
+
+
+async def spoofs(port: int) -> int:
+    """Requests that got past a limit of five an address by naming another address."""
+    for _ in range(5):
+        await answer_to(port, request("GET", f"{API}/sessions", X_API_Key=MARY))
+    wires = [request("GET", f"{API}/sessions", X_API_Key=MARY, **headers) for headers in FORGED_ADDRESSES]
+    return [status_of(await answer_to(port, wire)) for wire in wires].count(200)
+
+
+@pytest.mark.gen_test
+async def test_21_no_header_makes_another_address(make_protected: Any) -> None:
+    server = await make_protected(limits={"per_address": {"requests_per_minute": 5}})
+    assert len(FORGED_ADDRESSES) == 12
+    assert await spoofs(server.port) == 0
+
+
+@pytest.mark.gen_test
+async def test_21_succeeds_unprotected(unprotected: Any) -> None:
+    unprotected.limit_addresses = True
+    assert await spoofs(unprotected.port) > 0
+
+
+@pytest.mark.gen_test
+async def test_21_behind_a_trusted_proxy_each_client_has_its_own_limit(make_protected: Any) -> None:
+    limits = {"per_address": {"requests_per_minute": 1}}
+    server = await make_protected(server={"trusted_proxies": ["127.0.0.0/8"]}, limits=limits)
+    for address, status in (("203.0.113.1", 200), ("203.0.113.1", 429), ("203.0.113.2", 200)):
+        wire = request("GET", f"{API}/sessions", X_API_Key=MARY, X_Forwarded_For=f"6.6.6.6, {address}")
+        assert status_of(await answer_to(server.port, wire)) == status
+
+
+# Row 22: one request for the proxy, two for the server.
+
+HIDDEN = f"GET {API}/hidden HTTP/1.1\r\nHost: a\r\n\r\n"
+START = f"POST {API}/session/end HTTP/1.1\r\nHost: a\r\n"
+SMUGGLED: dict[str, bytes] = {
+    name: text.encode("latin-1")
+    for name, text in {
+        "CL and TE": f"{START}Content-Length: {len(HIDDEN) + 5}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{HIDDEN}",
+        "TE and CL": f"{START}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n{HIDDEN}",
+        "two lengths": f"{START}Content-Length: {len(HIDDEN)}\r\nContent-Length: 0\r\n\r\n{HIDDEN}",
+        "a list of lengths": f"{START}Content-Length: 0, {len(HIDDEN)}\r\n\r\n{HIDDEN}",
+        "a signed length": f"{START}Content-Length: +0\r\n\r\n{HIDDEN}",
+        "an underscore in a length": f"{START}Content-Length: 0_0\r\n\r\n{HIDDEN}",
+        "a hexadecimal length": f"{START}Content-Length: 0x0\r\n\r\n{HIDDEN}",
+        "a negative length": f"{START}Content-Length: -1\r\n\r\n{HIDDEN}",
+        "chunked with a parameter": f"{START}Transfer-Encoding: chunked;x\r\n\r\n0\r\n\r\n{HIDDEN}",
+        "a strange coding": f"{START}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{HIDDEN}",
+        "a space before the colon": f"{START}Content-Length : {len(HIDDEN)}\r\n\r\n{HIDDEN}",
+        "a folded header": f"{START}X: y\r\n Content-Length: {len(HIDDEN)}\r\n\r\n{HIDDEN}",
+        "a chunk of bad size": f"{START}Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n0\r\n\r\n{HIDDEN}",
+        "a chunk that ends wrong": f"{START}Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n{HIDDEN}",
+        "a null in a header": f"{START}Content-Length: 0\0\r\n\r\n{HIDDEN}",
+    }.items()
+}
+
+
+async def smuggled(port: int) -> list[str]:
+    """Those after which the hidden request was answered as well."""
+    found = []
+    for name, wire in SMUGGLED.items():
+        answer = bytearray()
+        async with connected(port) as (reader, writer):
+            writer.write(wire)
+            try:
+                async with asyncio.timeout(0.3):
+                    while data := await reader.read(65536):
+                        answer += data
+            except (TimeoutError, ConnectionError):
+                pass
+        if len(re.findall(rb"HTTP/1\.1 \d{3} ", bytes(answer))) > 1:
+            found.append(name)
+    return found
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_22_no_request_hides_in_another(protected: Any) -> None:
+    assert len(SMUGGLED) == 15
+    assert await smuggled(protected.port) == []
+
+
+class NaiveHttp(asyncio.Protocol):
+    """Reads what it can of HTTP and believes the last length it finds."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while b"\r\n\r\n" in self._buffer:
+            head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+            lengths = re.findall(rb"(?i)content-length\s*:\s*(\d+)", head)
+            self._buffer = self._buffer[int(lengths[-1]) if lengths else 0 :]
+            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")  # type: ignore[attr-defined]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_22_succeeds_unprotected() -> None:
+    server = await asyncio.get_running_loop().create_server(NaiveHttp, "127.0.0.1", 0)
+    try:
+        assert await smuggled(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+
+
+def test_the_flooders_message_is_one_that_the_server_answers() -> None:
+    assert json.loads(MESSAGE) == {"type": "get_rate_limits"}
