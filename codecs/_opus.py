@@ -28,6 +28,7 @@ MAX_PACKET_SAMPLES = TARGET.rate_hz * 120 // 1000
 """A packet lasts at most 120 ms (RFC 6716, section 3.2.5)."""
 
 _SET_GAIN = 4034  # OPUS_SET_GAIN of opus_defines.h
+_MAGIC = b"OpusHead"
 _HEAD = struct.Struct("<8sBBHIhB")
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class OpusHead:
             AudioMalformed: it is not one, or of a version that is not understood.
             UnsupportedAudio: more than two channels, or a mapping that is not plain mono or stereo.
         """
-        if len(data) < _HEAD.size or data[:8] != b"OpusHead" or data[8] >> 4:
+        if len(data) < _HEAD.size or data[:8] != _MAGIC or data[8] >> 4:
             raise AudioMalformed("The Opus header is damaged.")
         _, _, channels, pre_skip, _, gain_q8, family = _HEAD.unpack_from(data)
         if family > 1 or not 1 <= channels <= 2 or (family == 1 and data[19:20] != b"\x01"):
@@ -65,9 +66,26 @@ class OpusHead:
             )
         return cls(channels, pre_skip, gain_q8)
 
+    @classmethod
+    def parse_mp4(cls, dops: bytes, edit_start: int) -> OpusHead:
+        """Reads the body of a `dOps` box: the same fields, but big-endian (Opus in ISOBMFF, 4.3.2).
+
+        Args:
+            edit_start: samples at 48 kHz that the track's edit list leaves out; the pre-skip where it
+                says so, since the box only repeats it.
+
+        Raises:
+            AudioMalformed, UnsupportedAudio: see `parse`.
+        """
+        if len(dops) < 11:
+            raise AudioMalformed("The Opus header is damaged.")
+        _, channels, pre_skip, rate_hz, gain_q8, family = struct.unpack_from(">BBHIhB", dops)
+        head = _HEAD.pack(_MAGIC, 1, channels, edit_start or pre_skip, rate_hz, gain_q8, family)
+        return cls.parse(head + dops[11:])
+
     def pack(self) -> bytes:
         """The header's bytes, mapping family 0."""
-        return _HEAD.pack(b"OpusHead", 1, self.channels, self.pre_skip, OPUS_RATE_HZ, self.gain_q8, 0)
+        return _HEAD.pack(_MAGIC, 1, self.channels, self.pre_skip, OPUS_RATE_HZ, self.gain_q8, 0)
 
 
 def _frame_samples(config: int) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, cast
 
 import av
 from av.audio.codeccontext import AudioCodecContext
 from av.packet import PacketSideData, packet_sidedata_type_from_literal
 
-from tornado_live.audio import TARGET, DecodeLimits, ExpansionMeter
-from tornado_live.errors import AudioMalformed, UnsupportedAudio
+from tornado_live.audio import TARGET, DecodeLimits, ExpansionMeter, StreamInfo
+from tornado_live.errors import AudioMalformed, AudioTooLong, LiveError, UnsupportedAudio
 
 MAX_DAMAGED_PACKETS = 50
 """One second of packets of 20 ms."""
@@ -158,6 +159,16 @@ class PyavDecoder:
             self._skip = 0
         return self._decode(unit, encoded_bytes)
 
+    def split(self, data: bytes | None) -> list[bytes]:
+        """Cuts a byte stream without a container into packets, by FFmpeg's parser; None: it is over."""
+        try:
+            packets = self._context.parse(data)
+            while data is None and (more := self._context.parse(None)):  # it gives one at a time
+                packets += more
+            return [bytes(packet) for packet in packets]
+        except Exception as exc:
+            raise AudioMalformed(f"The {self.codec} audio cannot be read.") from exc
+
     def flush(self) -> bytes:
         pcm = self._decode(None, 0)
         return pcm + (_pcm(self._resampler.resample(None)) if self._resampler else b"")
@@ -186,6 +197,56 @@ class PyavDecoder:
         self._source, self._resampler = source, _new_resampler()
         self.rate_hz, self.channels = frame.sample_rate, frame.layout.nb_channels
         return held + _pcm(self._resampler.resample(frame))
+
+
+class WholeFileDecoder:
+    """A container that FFmpeg reads only when it is complete; see `tornado_live.audio.AudioDecoder`."""
+
+    init_segment = b""
+
+    def __init__(self, name: str, limits: DecodeLimits) -> None:
+        self.info: StreamInfo | None = None
+        self._name = name
+        self._limits = limits
+        self._file = io.BytesIO()
+
+    def decode(self, data: bytes) -> bytes:
+        self._file.write(data)
+        if self._file.tell() > self._limits.max_whole_bytes:
+            raise AudioTooLong(
+                f"An {self._name} file may be at most {self._limits.max_whole_bytes} bytes long."
+            )
+        return b""
+
+    def flush(self) -> bytes:
+        self._file.seek(0)
+        try:
+            with av.open(self._file, "r") as container:
+                return b"".join(self._decoded(container))
+        except LiveError:
+            raise
+        except Exception as exc:  # FFmpegError, but also IndexError, UnicodeDecodeError and more
+            raise AudioMalformed(f"The {self._name} file cannot be decoded.") from exc
+
+    def _decoded(self, container: av.container.InputContainer) -> Iterator[bytes]:
+        if not container.streams.audio:
+            raise UnsupportedAudio(f"The {self._name} file has no audio track.")
+        stream = container.streams.audio[0]
+        context = stream.codec_context
+        check_sound(context.sample_rate, context.channels, self._limits)
+        self.info = StreamInfo(self._name, context.name, context.sample_rate, context.channels)
+        meter = ExpansionMeter(self._limits)
+        resampler = _new_resampler()
+        left_s = self._limits.max_whole_seconds
+        for packet in container.demux(stream):
+            for frame in packet.decode():
+                seconds = frame.samples / frame.sample_rate
+                left_s -= seconds
+                if left_s < 0:
+                    raise AudioTooLong
+                meter.count(packet.size, seconds)
+                yield _pcm(resampler.resample(frame))
+        yield _pcm(resampler.resample(None))
 
 
 def check_sound(rate_hz: int, channels: int, limits: DecodeLimits) -> None:

@@ -13,6 +13,7 @@ from tornado_live import hookimpl
 from tornado_live.audio import Codec, DecodeLimits, PcmFormat, SampleEncoding, StreamFormat, StreamInfo
 from tornado_live.errors import AudioBomb, AudioMalformed, UnsupportedAudio
 
+from ._push import Parser, PushDecoder
 from ._samples import PcmConverter
 
 _FORMS = (b"RIFF", b"RF64", b"BW64")
@@ -32,17 +33,13 @@ _ENCODINGS: dict[tuple[int, int], SampleEncoding] = {
 }  # fmt: skip
 
 
-class WavDecoder:
+class WavDecoder(PushDecoder):
     """See `tornado_live.audio.AudioDecoder`. A header after the end of the data begins a new stream."""
 
     def __init__(self, limits: DecodeLimits) -> None:
-        self.init_segment = b""
         self._limits = limits
         self._converter: PcmConverter | None = None
-        self._rest = bytearray()
-        self._pcm: list[bytes] = []
-        self._parser = self._parse()
-        self._wanted = next(self._parser)
+        super().__init__()
 
     @property
     def info(self) -> StreamInfo | None:
@@ -51,22 +48,10 @@ class WavDecoder:
         source = self._converter.source
         return StreamInfo("wav", source.encoding, source.rate_hz, source.channels)
 
-    def decode(self, data: bytes) -> bytes:
-        buffer = bytes(self._rest) + data if self._rest else data
-        pos = 0
-        while len(buffer) - pos >= max(1, self._wanted):
-            piece = buffer[pos : pos + abs(self._wanted)]
-            pos += len(piece)
-            self._wanted = self._parser.send(piece)
-        self._rest = bytearray(buffer[pos:])
-        pcm, self._pcm = self._pcm, []
-        return pcm[0] if len(pcm) == 1 else b"".join(pcm)
-
     def flush(self) -> bytes:
         return b"" if self._converter is None else self._converter.flush()
 
-    def _parse(self) -> Generator[int, bytes, None]:
-        """The format from top to bottom: yields n to be sent n bytes, -n to be sent 1 to n."""
+    def _parse(self) -> Parser:
         form = yield 12
         while True:
             if form[:4] not in _FORMS or form[8:] != b"WAVE":
@@ -103,7 +88,7 @@ class WavDecoder:
             size = wide_size
         return PcmConverter(source, self._limits), size or _ENDLESS
 
-    def _samples(self, converter: PcmConverter, size: int) -> Generator[int, bytes, None]:
+    def _samples(self, converter: PcmConverter, size: int) -> Parser:
         endless = size == _ENDLESS
         while size:
             piece = yield -size
@@ -123,9 +108,7 @@ class WavDecoder:
                 # the size was written before the recording had ended: these are samples too
                 self._pcm.append(converter.process(head))
                 yield from self._samples(converter, _ENDLESS)
-            size += size % 2
-            while size:
-                size -= len((yield -size))
+            yield from self._skip(size + size % 2)
             head = yield 8
 
 

@@ -30,7 +30,7 @@ def recording(name: str) -> list[bytes]:
 
 
 @functools.cache
-def encoded(suffix: str, *options: str, seconds: float = 1.5) -> bytes:
+def encoded(suffix: str, *options: str, seconds: float = 1.0) -> bytes:
     """Speech, encoded by the ffmpeg command into the container that `suffix` names."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"speech.{suffix}"

@@ -44,6 +44,11 @@ def _made(
     )
 
 
+def _fragmented(codec: str, *options: str, likeness: float = 60.0) -> Case:
+    safari = ("-movflags", "frag_keyframe+empty_moov+default_base_moof")
+    return _made("mp4", codec, *options, *safari, likeness=likeness, name=f"mp4 {' '.join(options)}")
+
+
 def _raw(name: str, ffmpeg_format: str, rate_hz: int, channels: int, likeness: float) -> Case:
     sound = ("-ar", str(rate_hz), "-ac", str(channels))
 
@@ -69,8 +74,26 @@ CASES = [
     _recorded("ff_ogg_opus_250ms", "ogg", "opus"),
     _made("ogg", "opus", "-c:a", "libopus", "-b:a", "24k", likeness=30.0),
     _made("ogg", "opus", "-c:a", "libopus", "-frame_duration", "2.5", "-ac", "2", "-ar", "48000"),
-    _made("ogg", "vorbis", "-c:a", "libvorbis", "-ar", "44100", "-ac", "2"),
+    _made("ogg", "vorbis", "-c:a", "libvorbis", "-ar", "48000", "-ac", "2"),
     _made("ogg", "flac", "-c:a", "flac", "-ar", "48000"),
+    _recorded("mp4_opus_250ms", "mp4", "opus"),
+    _fragmented("aac", "-c:a", "aac", "-ar", "44100"),
+    _fragmented("aac", "-c:a", "aac", "-ar", "48000", "-ac", "2", "-frag_duration", "200000"),
+    _fragmented("opus", "-c:a", "libopus", "-frag_duration", "200000", likeness=30.0),
+    _fragmented("flac", "-c:a", "flac", "-ar", "48000", "-strict", "-2"),
+    _fragmented("alac", "-c:a", "alac", "-ar", "44100"),
+    _fragmented("mp3", "-c:a", "libmp3lame", "-ar", "44100"),
+    _made("m4a", "aac", "-c:a", "aac", "-ar", "44100"),
+    _made("m4a", "aac", "-c:a", "aac", "-ar", "44100", "-movflags", "+faststart"),
+    _made("m4a", "alac", "-c:a", "alac", "-ar", "48000", "-ac", "2"),
+    _made("mp3", "mp3", "-c:a", "libmp3lame"),
+    _made("mp3", "mp3", "-c:a", "libmp3lame", "-ar", "44100", "-ac", "2", "-write_xing", "0"),
+    _made("mp3", "mp3", "-c:a", "libmp3lame", "-ar", "48000", "-q:a", "5", "-id3v2_version", "0"),
+    _made("mp3", "mp3", "-c:a", "libmp3lame", "-ar", "24000", "-write_id3v1", "1", "-metadata", "title=x", likeness=35.0),
+    _made("aac", "aac", "-c:a", "aac", "-ar", "44100", suffix="adts"),
+    _made("aac", "aac", "-c:a", "aac", "-ar", "16000", "-ac", "2", suffix="adts"),
+    _made("flac", "flac", "-c:a", "flac", "-ar", "44100", "-ac", "2"),
+    _made("flac", "flac", "-c:a", "flac", "-ar", "48000", "-sample_fmt", "s32"),
     _made("wav", "s16le", "-c:a", "pcm_s16le", "-ar", "44100", "-ac", "2"),
     _made("wav", "s16le", "-c:a", "pcm_s16le"),
     _made("wav", "s16le", "-c:a", "pcm_s16le", "-ac", "6", "-ar", "48000"),
@@ -114,7 +137,7 @@ def pcm(case: Case, whole: bytes) -> bytes:
 
 def test_stream_is_found_to_be_what_it_is(case: Case, whole: bytes) -> None:
     decoder = opened(whole[:8192], case.label, case.rate_hz, case.channels)
-    decoder.decode(whole)
+    fed(decoder, [whole])
     assert decoder.info is not None
     assert (decoder.info.container, decoder.info.codec, decoder.info.lost_bytes) == (
         case.container,

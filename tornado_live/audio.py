@@ -99,6 +99,7 @@ class DecodeLimits:
             most 48 frames of 1,275 bytes).
         max_pending_bytes: what a decoder may hold of an element that has not arrived whole.
         max_whole_bytes: what a decoder of whole files may hold until the stream ends.
+        max_whole_seconds: what a decoder of whole files may decode when the stream ends.
         max_seconds_per_byte: audio seconds that one encoded byte may stand for, on average over
             `averaging_bytes`.
         averaging_bytes: the window of that average.
@@ -109,6 +110,7 @@ class DecodeLimits:
     max_block_bytes: int = 64 * 1024
     max_pending_bytes: int = 128 * 1024
     max_whole_bytes: int = 50 * 1000 * 1000
+    max_whole_seconds: float = 900.0
     max_seconds_per_byte: float = 0.01
     averaging_bytes: int = 4096
     min_rate_hz: int = 8_000
@@ -145,6 +147,9 @@ class AudioDecoder(Protocol):
             AudioError: the stream cannot be decoded.
         """
 
+
+SNIFF_BYTES = 8192
+"""With so many bytes a `Sniff` must have made up its mind: None counts as False."""
 
 Sniff = Callable[[bytes, StreamFormat], bool | None]
 """Given the first bytes of a stream: True = mine, False = not mine, None = more bytes are needed."""

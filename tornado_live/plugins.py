@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from tornado_live import hookspecs
-from tornado_live.audio import AudioDecoder, Codec, DecodeLimits, StreamFormat
+from tornado_live.audio import SNIFF_BYTES, AudioDecoder, Codec, DecodeLimits, StreamFormat
 from tornado_live.errors import AudioHeaderMissing, LiveError, UnsupportedAudio
 from tornado_live.guard import SNIFF_DEADLINE_S, FaultCounter, GuardedDecoder, codec_failed, in_time
 
@@ -30,9 +30,6 @@ ENTRY_POINT_GROUP = "tornado_live"
 
 BUILT_IN = "tornado-live"
 """The distribution whose codecs are called without a guard against hanging, and never switched off."""
-
-HEAD_BYTES = 8192
-"""The first bytes of a stream by which a codec must have made up its mind."""
 
 _CODEC_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
 
@@ -125,7 +122,7 @@ class CodecRegistry:
             UnsupportedAudio: no codec wants the stream.
         """
         labelled = next((each.codec for each in self._usable() if names(each.codec, declared)), None)
-        certain = ended or len(head) >= HEAD_BYTES
+        certain = ended or len(head) >= SNIFF_BYTES
         for loaded in self._by_strength():
             codec = loaded.codec
             if codec.weak_magic and labelled is not None and labelled.headerless:

@@ -67,6 +67,15 @@ def test_a_flooder_is_told_once_a_second_and_cut_off_at_the_third_time(clock) ->
     assert 120 <= admitted <= 120 + 60 * 3
 
 
+def test_a_reader_that_pauses_as_long_as_it_is_told_admits_the_next_message(clock) -> None:
+    gate = MessageGate([TokenBucket(60, 120, clock=clock), TokenBucket(10, 20, clock=clock)], clock=clock)
+    for _ in range(20):
+        assert gate.admit_message()
+    assert gate.pause_s == pytest.approx(0.1)
+    clock.advance(gate.pause_s + 1e-9)
+    assert gate.admit_message()
+
+
 def test_a_client_that_slows_down_is_forgiven(clock) -> None:
     gate = MessageGate([TokenBucket(1, 1, clock=clock)], clock=clock)
     for _ in range(10):

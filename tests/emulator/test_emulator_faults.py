@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -296,6 +298,15 @@ async def test_a_polite_model_goes_on_for_a_moment_and_tells_where_it_hears_spee
 
 
 @pytest.mark.gen_test
+async def test_an_interruption_can_be_told_when_nothing_is_said(start_emulator: StartEmulator) -> None:
+    emulator = await start_emulator(stream={"idle_interrupt": True})
+    client = await RawClient.open(emulator, inputAudioTranscription={})
+    await client.send_audio(numbered.speak(1, 1) + bytes(32_000))
+    assert order(await client.turn())[:3] == ["interrupted", "inputTranscription", "modelTurn"]
+    await client.close()
+
+
+@pytest.mark.gen_test
 async def test_fillers_come_before_the_answer(start_emulator: StartEmulator) -> None:
     replies = [{"when": "why", "fillers": ["Let me see."], "text": "Because."}]
     emulator = await start_emulator(script={"replies": replies})
@@ -454,3 +465,13 @@ async def test_the_address_may_have_two_slashes_and_any_version(emulator: Emulat
         context = ssl.create_default_context(cafile=emulator.ca_file)
         async with websockets.connect(url, ssl=context, proxy=None):
             pass
+
+
+def test_every_knob_and_option_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text(encoding="utf-8")
+    for name, section in Scenario.model_fields.items():
+        assert f"`{name}`" in text, name
+        for knob in getattr(section.annotation, "model_fields", {}):
+            assert re.search(rf"`{knob}\b", text), f"{name}.{knob}"
+    for option in dataclasses.fields(EmulatorOptions):
+        assert f"`{option.name}`" in text, option.name

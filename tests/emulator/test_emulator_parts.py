@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import datetime
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -82,7 +83,7 @@ def test_long_speech_is_cut_at_pauses_and_no_sample_of_it_is_lost() -> None:
 def test_speech_without_any_pause_is_cut_all_the_same() -> None:
     segments = [one for one in hearing().feed(numbered.tone(40.0) + SILENCE) if isinstance(one, Segment)]
     assert [round(len(one.pcm) / 32_000) for one in segments][:2] == [11, 11]
-    for earlier, later in zip(segments, segments[1:], strict=False):
+    for earlier, later in pairwise(segments):
         assert earlier.offset + len(earlier.pcm) // 2 == later.offset
 
 

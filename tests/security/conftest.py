@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from tornado.ioloop import IOLoop
 from unprotected import UnprotectedServer, start_unprotected
 
 from tornado_live.app import LiveServer
+from tornado_live.settings import LoggingSettings
+from tornado_live.telemetry import logs
 
 MARY, JOHN = "ak_marys-key-for-these-tests-only", "ak_johns-key-for-these-tests-only"
 PAGE = "https://good.example"
@@ -49,3 +53,16 @@ def unprotected(io_loop: IOLoop, tmp_path: Path) -> Iterator[UnprotectedServer]:
     server = start_unprotected(io_loop, tmp_path)
     yield server
     io_loop.run_sync(server.stop)
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What a server writes in production, at its most talkative."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    stream = io.StringIO()
+    logs.configure(LoggingSettings(level="debug", format="json"), ["ak_known-secret-of-the-settings"], stream)
+    yield stream
+    root.handlers[:] = before
+    root.setLevel(level)
+    logging.captureWarnings(False)

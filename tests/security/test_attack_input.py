@@ -61,6 +61,10 @@ async def ids_accepted(port: int) -> int:
     return accepted
 
 
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 @pytest.mark.gen_test
 async def test_04_no_id_is_a_path(
     make_protected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -71,7 +75,7 @@ async def test_04_no_id_is_a_path(
     monkeypatch.chdir(inside)
     server = await make_protected(store=str(inside / "store.sqlite3"))
     assert await ids_accepted(server.port) == 0
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    files = files_in(tmp_path)
     assert files
     assert all(path.parent == inside and path.name.startswith("store.sqlite3") for path in files)
 

@@ -146,9 +146,13 @@ class Socket(WebSocketHandler):
     def on_message(self, message: str | bytes) -> None:
         fields = json.loads(message)
         if fields["type"] == "start_session":
+            label = fields.get("session_id", "session")
             self.server.setups.append(fields)
-            self.server.sessions[fields["session_id"]] = fields
-            self.write_message({"type": "session_started", "session_id": fields["session_id"]})
+            self.server.sessions[label] = fields
+            self.write_message({"type": "session_started", "session_id": label})
+        elif fields["type"] == "text":
+            for _ in range(100):
+                self.write_message({"type": "audio_output", "data": "A" * 65_536})
         else:
             self.write_message({"type": "rate_limit_status", "at": time.time()})
 

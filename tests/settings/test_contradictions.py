@@ -153,16 +153,19 @@ def test_a_proxy_is_trusted_by_address_only(network: str) -> None:
 
 def test_limits_that_leave_nothing_are_refused() -> None:
     assert found(audio={"min_rate_hz": 48_000, "max_rate_hz": 16_000}) == ["audio.min_rate_hz"]
+    assert found(audio={"max_pending": "32KiB"}) == ["audio.max_header", "audio.max_block"]
     assert found(audio={"transcribe_wait": "30s"}) == ["audio.transcribe_wait"]
 
 
 def test_files_and_folders_must_be_there(tmp_path: Path) -> None:
     nowhere, here = str(tmp_path / "none" / "file"), str(tmp_path)
+    public_key = {"algorithm": "ES256", "public_key_file": nowhere}
+    jwt = {**JWT, "jwks_file": nowhere, "keys": [public_key]}
     sections: dict[str, dict[str, Any]] = {
         "server": {"tls": {"cert_file": nowhere, "key_file": here}},
         "auth": {
             "mode": "jwt",
-            "jwt": {**JWT, "jwks_file": nowhere},
+            "jwt": jwt,
             "keys_file": nowhere,
             "audit_file": nowhere,
         },
@@ -175,6 +178,7 @@ def test_files_and_folders_must_be_there(tmp_path: Path) -> None:
         "server.tls.cert_file",
         "server.tls.key_file",
         "auth.jwt.jwks_file",
+        "auth.jwt.keys",
         "auth.keys_file",
         "auth.audit_file",
         "gemini.ca_file",

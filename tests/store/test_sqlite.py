@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -137,8 +138,9 @@ async def test_turns_are_put_all_or_none(store: SqliteStore) -> None:
 
 
 @pytest.mark.gen_test
-async def test_text_that_has_no_utf8_form_does_not_lose_the_turn(store: SqliteStore) -> None:
+async def test_text_that_has_no_utf8_form_does_not_lose_the_record(store: SqliteStore) -> None:
     await store.put_turns([replace(TURN, text="half of \ud83d a pair")])
+    await store.put_session(replace(RECORD, handle="\ud83d"))
     assert (await store.turns("k1"))[0].text == "half of ? a pair"
 
 
@@ -153,6 +155,18 @@ async def test_old_conversations_go_with_their_turns_and_the_rest_stays(store: S
     assert await store.delete_before(200.0) == 0
     assert await store.turns("old") == []
     assert len(await store.turns("recent")) == len(await store.turns("open")) == 1
+
+
+@pytest.mark.gen_test
+async def test_what_was_deleted_no_longer_takes_room(store: SqliteStore, tmp_path: Path) -> None:
+    await store.put_session(replace(RECORD, status="ended", ended_at=100.0))
+    await store.put_turns([replace(TURN, turn_id=f"t{n}", text="x" * 10_000) for n in range(100)])
+    await store.close()
+    full = size_of(tmp_path / "store.sqlite3")
+    await store.open()
+    assert await store.delete_before(200.0) == 1
+    await store.close()
+    assert full > 1_000_000 > 100_000 > size_of(tmp_path / "store.sqlite3")
 
 
 @pytest.mark.gen_test
@@ -258,11 +272,14 @@ async def test_a_path_that_cannot_be_used_is_unavailable_and_leaves_no_thread(
         path = tmp_path / "none" / "store.sqlite3"
     else:
         path.write_bytes(b"not a database, but long enough to be taken for a page" * 100)
+    before = set(threading.enumerate())
     store = SqliteStore(path)
     with pytest.raises(StoreUnavailable) as caught:
         await store.open()
     assert str(tmp_path) not in str(caught.value)
-    await store.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=5)
+        assert not thread.is_alive()
 
 
 @pytest.mark.gen_test
@@ -417,6 +434,10 @@ async def test_on_a_full_disk_writing_is_unavailable_reading_works_and_nothing_i
     with sqlite3.connect(path) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     db.close()
+
+
+def size_of(file: Path) -> int:
+    return file.stat().st_size
 
 
 def modes_of_files(folder: Path) -> dict[str, int]:

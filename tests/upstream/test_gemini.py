@@ -176,7 +176,7 @@ async def test_every_served_model_accepts_all_that_may_be_asked_of_it(name: str)
                 voice="Kore",
                 language="en-US",
                 system_instruction="Be nice.",
-                turn_detection=turns,  # type: ignore[arg-type]
+                turn_detection=turns,
                 vad=vad,
             )
             await dial(connector, adapt(asked, PROFILES[name]), seeded=True)
@@ -461,10 +461,10 @@ async def test_neither_key_nor_address_nor_geminis_words_reach_an_error_and_the_
             except UpstreamError as error:
                 errors.append(error)
     assert len(errors) == 3
-    for error in errors:
-        assert not any(word in str(error) for word in (KEY, "127.0.0.1", "Google"))
-        assert error.__suppress_context__ or error.__context__ is None
-        assert KEY not in repr(vars(error))
+    for told in errors:
+        assert not any(word in str(told) for word in (KEY, "127.0.0.1", "Google"))
+        assert told.__suppress_context__ or told.__context__ is None
+        assert KEY not in repr(vars(told))
     assert KEY not in caplog.text
     assert "says Google" in caplog.text
 

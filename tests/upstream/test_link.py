@@ -152,17 +152,23 @@ async def test_stopping_closes_the_connection_and_leaves_no_task(connector: Fake
 
 
 @pytest.mark.gen_test
-async def test_a_link_can_be_stopped_while_it_dials_and_before_it_was_started(
+async def test_a_link_can_be_stopped_while_it_dials(
     connector: FakeConnector,
 ) -> None:
     connector.answers = [asyncio.Event()]
     link = make_link(connector, Ears())
-    await link.stop()
     link.start()
     waiting = asyncio.create_task(link.wait_ready(5.0))
     await until(lambda: connector.dials)
     await link.stop()
     assert await waiting is False
+
+
+@pytest.mark.gen_test
+async def test_a_link_can_be_stopped_before_it_was_started(connector: FakeConnector) -> None:
+    link = make_link(connector, Ears())
+    await link.stop()
+    assert await link.wait_ready(1.0) is False
 
 
 @pytest.mark.gen_test
@@ -573,6 +579,25 @@ async def test_a_handle_that_is_refused_is_followed_by_a_fresh_connection_with_t
         assert [(dial.handle, dial.seeded) for dial in connector.dials] == [("old", False), (None, True)]
         assert connector.connections[0].sent == [("history", history)]
         assert link.handle is None
+
+
+@pytest.mark.gen_test
+async def test_a_turn_that_is_said_again_is_not_in_the_seed_too(connector: FakeConnector, ears: Ears) -> None:
+    history = (
+        HistoryTurn("user", "hi"),
+        HistoryTurn("model", "hello"),
+        HistoryTurn("user", "what time is it"),
+    )
+    told: list[HistoryTurn] = []
+    async with linked(connector, ears, history=lambda: told) as link:
+        link.send_text("what time is it")
+        first = await connector.connection()
+        await until(lambda: first.sent)
+        told.extend(history)
+        first.cut()
+        second = await connector.connection(1)
+        await until(lambda: len(second.sent) == 2)
+        assert second.sent == [("history", history[:2]), ("text", "what time is it")]
 
 
 @pytest.mark.gen_test

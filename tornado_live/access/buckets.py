@@ -96,6 +96,11 @@ class MessageGate:
         self._told_at = -math.inf
 
     @property
+    def pause_s(self) -> float:
+        """How long not to read, now that a message was refused: what is not read need not be handled."""
+        return max((bucket.wait_s() for bucket in self._buckets), default=0.0)
+
+    @property
     def exhausted(self) -> bool:
         return self._strikes >= self.STRIKES
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tornado_live.access.keys import KeyRing, fingerprint
-from tornado_live.access.strangers import StrangerGuard
 from tornado_live.access.tickets import TicketOffice
 from tornado_live.errors import AuthFailed, AuthRequired, SettingsError
 from tornado_live.settings import AuthSettings, KeySettings, QuotaSettings
@@ -59,7 +58,6 @@ class Authenticator:
 
     Attributes:
         required: whether callers must say who they are.
-        strangers: bounds those who have not.
 
     Raises:
         SettingsError: a file of keys is missing or wrong, or the mode has nothing to accept.
@@ -67,7 +65,6 @@ class Authenticator:
 
     def __init__(self, settings: AuthSettings, *, clock: Callable[[], float] = time.time) -> None:
         self.required = settings.mode != "none"
-        self.strangers = StrangerGuard(settings)
         self._clock = clock
         self._keys = KeyRing(settings.keys, settings.keys_file, clock=clock)
         self._tokens = None
@@ -92,45 +89,46 @@ class Authenticator:
             raise AuthRequired()
         return _ANONYMOUS
 
-    def authenticate(
-        self, credential: str, *, origin: str | None = None, address: str | None = None
-    ) -> Caller:
+    def authenticate(self, credential: str, *, origin: str | None = None) -> Caller:
         """Whoever holds this key, token or ticket. Without authentication, everyone may.
 
         Args:
             credential: as sent, without `Bearer `.
             origin: of the page that sends it; a ticket is good only from the page it was made for.
-            address: of the client; wrong credentials are counted by it.
 
         Raises:
             AuthFailed: always with the same words, whatever is wrong with it.
-            RateLimited: too many wrong ones came from this address.
         """
         if not self.required:
             return _ANONYMOUS
-        if address is None:
-            return self._holder(credential, origin)
-        self.strangers.check(address)
-        try:
-            return self._holder(credential, origin)
-        except AuthFailed:
-            self.strangers.note_failure(address)
-            raise
+        if len(credential) > _MAX_CREDENTIAL_CHARS:
+            raise AuthFailed()
+        ticket_holder = self._tickets.redeem(credential, origin)
+        if ticket_holder is not None:
+            self.recheck(ticket_holder)
+            return ticket_holder
+        hashed = fingerprint(credential)
+        key = self._keys.find(hashed)
+        if key is not None:
+            return _key_holder(key, hashed)
+        if self._tokens is not None:
+            return _token_holder(self._tokens.verify(credential))
+        raise AuthFailed()
 
-    def from_headers(
-        self, headers: Mapping[str, str], *, origin: str | None = None, address: str | None = None
-    ) -> Caller | None:
+    def from_headers(self, headers: Mapping[str, str], *, origin: str | None = None) -> Caller | None:
         """Whoever sent `X-API-Key` or `Authorization: Bearer`; None when neither was sent.
 
         Args:
             headers: found whatever their case, as Tornado's are.
-            origin, address: as in `authenticate`, which tells what is raised.
+
+        Raises:
+            AuthFailed: what was sent is not valid.
         """
         credential = headers.get("X-API-Key", "").strip()
         scheme, _, token = headers.get("Authorization", "").strip().partition(" ")
         if not credential and scheme.lower() == "bearer":
             credential = token.strip()
-        return self.authenticate(credential, origin=origin, address=address) if credential else None
+        return self.authenticate(credential, origin=origin) if credential else None
 
     def recheck(self, caller: Caller) -> None:
         """Asks again, on resume and from time to time.
@@ -158,21 +156,6 @@ class Authenticator:
         self._keys.reload()
         if self._tokens is not None:
             self._tokens.reload()
-
-    def _holder(self, credential: str, origin: str | None) -> Caller:
-        if len(credential) > _MAX_CREDENTIAL_CHARS:
-            raise AuthFailed()
-        ticket_holder = self._tickets.redeem(credential, origin)
-        if ticket_holder is not None:
-            self.recheck(ticket_holder)
-            return ticket_holder
-        hashed = fingerprint(credential)
-        key = self._keys.find(hashed)
-        if key is not None:
-            return _key_holder(key, hashed)
-        if self._tokens is not None:
-            return _token_holder(self._tokens.verify(credential))
-        raise AuthFailed()
 
 
 def _key_holder(key: KeySettings, hashed: str) -> Caller:

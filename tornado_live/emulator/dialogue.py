@@ -187,6 +187,8 @@ class Dialogue:
             self._send(
                 {"voiceActivity": {"type": "ACTIVITY_START", "audioOffset": f"{offset / 16_000:.3f}s"}}
             )
+        if self._scenario.stream.idle_interrupt and not self._owed:
+            self._send(protocol.content(interrupted=True))
         if self._interrupts:
             self._interrupt()
 

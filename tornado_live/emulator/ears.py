@@ -31,6 +31,19 @@ MAX_WAITING_S = 900.0
 Holding back delays pongs too, so that this is long: 15 minutes, 29 MB."""
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was recognised.
+
+    Attributes:
+        text: the words, empty if there are none.
+        words: of numbered speech, each word with the sample of the segment where it begins.
+    """
+
+    text: str
+    words: tuple[tuple[str, int], ...] = ()
+
+
 class Ears(Protocol):
     """What recognises speech. One per emulator, shared by its connections.
 
@@ -53,8 +66,8 @@ class Ears(Protocol):
 
     def release(self, detector: SpeechDetector) -> None: ...
 
-    async def recognise(self, segment: Segment, script: Script) -> str:
-        """The words of a segment, empty if there are none.
+    async def recognise(self, segment: Segment, script: Script) -> Heard:
+        """The words of a segment.
 
         Args:
             script: the connection's. Connections take turns, so that no long recording stops a talk.
@@ -132,8 +145,8 @@ class NoEars(_EnergyEars):
 
     name = "none"
 
-    async def recognise(self, segment: Segment, script: Script) -> str:
-        return ""
+    async def recognise(self, segment: Segment, script: Script) -> Heard:
+        return Heard("")
 
 
 class ScriptedEars(_EnergyEars):
@@ -141,9 +154,9 @@ class ScriptedEars(_EnergyEars):
 
     name = "scripted"
 
-    async def recognise(self, segment: Segment, script: Script) -> str:
-        words = numbered.read(segment.pcm)
-        return " ".join(words) if words else script.line()
+    async def recognise(self, segment: Segment, script: Script) -> Heard:
+        words = tuple(numbered.find(segment.pcm))
+        return Heard(" ".join(word for word, _ in words), words) if words else Heard(script.line())
 
 
 class MoonshineEars:
@@ -192,13 +205,13 @@ class MoonshineEars:
         if isinstance(detector, SileroDetector):
             self._detectors.append(detector)
 
-    async def recognise(self, segment: Segment, script: Script) -> str:
+    async def recognise(self, segment: Segment, script: Script) -> Heard:
         job = _Job(segment.pcm, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(script, deque()).append(job)
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
         text = await job.text
-        return "" if is_hallucination(text, segment.speech_s) else text
+        return Heard("" if is_hallucination(text, segment.speech_s) else text)
 
     async def guess(self, pcm: bytes) -> str | None:
         if self._waiting or self._model is None:
@@ -232,6 +245,7 @@ class MoonshineEars:
                 job.text.set_result(text)
 
     async def _run(self, pcm: bytes) -> str:
+        await self.ready()
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._decode, pcm)
 
     def _decode(self, pcm: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import time
 from collections import deque
@@ -20,8 +21,10 @@ class Journal:
     16 kHz.
     """
 
-    def __init__(self, path: str | None = None, keep: int = 100_000) -> None:
-        self._entries: deque[dict[str, Any]] = deque(maxlen=keep)
+    def __init__(self, path: str | None = None) -> None:
+        # Apart, so that frames, of which there are many, do not push out the notes.
+        self._frames: deque[dict[str, Any]] = deque(maxlen=20_000)
+        self._notes: deque[dict[str, Any]] = deque(maxlen=50_000)
         self._file: TextIO | None = open(path, "a", encoding="utf-8") if path else None  # noqa: SIM115
 
     def frame(self, connection: int, direction: Direction, size_bytes: int, what: str, **more: Any) -> None:
@@ -32,15 +35,15 @@ class Journal:
 
     def _add(self, entry: dict[str, Any]) -> None:
         entry = {"ns": time.monotonic_ns(), **entry}
-        self._entries.append(entry)
+        (self._notes if entry["dir"] == "note" else self._frames).append(entry)
         if self._file is not None:
             self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(list(self._entries))
+        return heapq.merge(list(self._frames), list(self._notes), key=lambda entry: int(entry["ns"]))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._frames) + len(self._notes)
 
     def select(self, what: str, connection: int | None = None) -> list[dict[str, Any]]:
         """The entries of one kind, of one connection or of all."""
@@ -52,7 +55,8 @@ class Journal:
 
     def clear(self) -> None:
         """Forgets what is in memory; the file keeps it."""
-        self._entries.clear()
+        self._frames.clear()
+        self._notes.clear()
 
     def close(self) -> None:
         if self._file is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -21,6 +22,8 @@ from tornado_live.emulator.vad import (
     HearingEvent,
     Segment,
 )
+
+logger = logging.getLogger(__name__)
 
 _SLICE_BYTES = 6400
 """Audio is listened to in slices of 200 ms, so that a minute in one message does not stop all other
@@ -154,16 +157,17 @@ class Listening:
             self._turn.recognised.append(asyncio.create_task(self._words_of(segment)))
 
     async def _words_of(self, segment: Segment) -> str:
-        text = await self._ears.recognise(segment, self._script)
+        heard = await self._ears.recognise(segment, self._script)
         self._note(
             "recognised",
             ears=self._ears.name,
-            text=text,
+            text=heard.text,
             offset=segment.offset,
             samples=len(segment.pcm) // 2,
             speech_s=round(segment.speech_s, 3),
+            words=[(word, segment.offset + at) for word, at in heard.words],
         )
-        return text
+        return heard.text
 
     def _maybe_guess(self) -> None:
         if self._turn is None or (self._guess is not None and not self._guess.done()):
@@ -177,7 +181,12 @@ class Listening:
     async def _guess_words(self, turn: Turn, pcm: bytes) -> None:
         clock = asyncio.get_running_loop().time
         started = clock()
-        text = await self._ears.guess(pcm)
+        try:
+            text = await self._ears.guess(pcm)
+        except Exception:
+            # A guess that fails is only a guess: the transcript comes, or fails, by itself.
+            logger.exception("no guess at what is being said")
+            text = None
         # A slow machine guesses less often: at most a third of the time goes into it.
         self._next_guess = clock() + max(_GUESS_EVERY_S, 2 * (clock() - started))
         if text and turn is self._turn:

@@ -63,16 +63,22 @@ def _word(number: int, amplitude: float) -> bytes:
     return samples.tobytes()
 
 
-def read(pcm: bytes) -> list[str]:
-    """The words in a piece of audio, in order: `n00042`, `damaged` where a word was cut or mixed; empty if
-    there is no mark.
+def find(pcm: bytes) -> list[tuple[str, int]]:
+    """The words in a piece of audio, in order, each with the sample where its first tone begins (to 2.5 ms).
 
-    Words are found by their marks, wherever they begin; what lies between two words is not looked at.
+    A word is `n00042`, or `damaged` where it was cut or mixed; there are none where there is no tone. Words are
+    found wherever they begin; what lies between two words is not looked at.
     """
     samples = array.array("h", pcm[: len(pcm) // 2 * 2])[::_STEP]
-    onsets = _onsets(samples)
-    words = [_read_word(samples[start:]) for start in onsets]
-    return [found for found in words if found is not None]
+    words = [
+        (_read_word(samples[start : start + _WORD // _STEP]), start * _STEP) for start in _onsets(samples)
+    ]
+    return [(found, start) for found, start in words if found is not None]
+
+
+def read(pcm: bytes) -> list[str]:
+    """The words of `find` without their places."""
+    return [found for found, _ in find(pcm)]
 
 
 def _onsets(samples: array.array[int]) -> list[int]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from tornado_live.emulator.usage import TokenMeter
+
+_HANDLES_KEPT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Session:
     Attributes:
         connection: the number of the connection that holds it, None when it has none.
         age_s: lived in earlier connections, for the limits on a session's length.
+        ended: when its connection ended, None while it has one.
+        handles: to it, oldest first.
         has_video: pictures were sent: the session may last two minutes only, unless it is compressed.
     """
 
@@ -38,6 +43,7 @@ class Session:
     age_s: float = 0.0
     has_video: bool = False
     ended: float | None = None
+    handles: deque[str] = field(default_factory=deque)
 
     @property
     def user_turns(self) -> list[str]:
@@ -67,15 +73,19 @@ class SessionStore:
         self._ttl_s = ttl_s
         self._clock = clock
         self._points: dict[str, _SavedPoint] = {}
+        self._ended: deque[Session] = deque()
 
     def new_session(self, model: str, connection: int) -> Session:
+        self._forget_old()
         return Session(model, connection, self._clock())
 
     def save(self, session: Session) -> str:
-        """A new handle to the session as it is now."""
-        self._forget_old()
+        """A new handle to the session as it is now; only the newest ones are kept."""
         handle = secrets.token_urlsafe(48)
         self._points[handle] = _SavedPoint(session, len(session.history), copy.deepcopy(session.meter))
+        session.handles.append(handle)
+        if len(session.handles) > _HANDLES_KEPT:
+            del self._points[session.handles.popleft()]
         return handle
 
     def holder(self, handle: str) -> int | None:
@@ -110,13 +120,10 @@ class SessionStore:
         """The session's connection has ended."""
         session.connection = None
         session.ended = self._clock()
+        self._ended.append(session)
 
     def _forget_old(self) -> None:
-        """Also thins out long sessions: a client that has 50 newer handles has no use for an older one."""
-        oldest_end = self._clock() - self._ttl_s
-        counts: dict[int, int] = {}
-        for handle, point in reversed(list(self._points.items())):
-            newer = counts[id(point.session)] = counts.get(id(point.session), 0) + 1
-            ended = point.session.ended
-            if newer > 50 or (ended is not None and ended < oldest_end):
+        oldest = self._clock() - self._ttl_s
+        while self._ended and (self._ended[0].ended or 0.0) < oldest:
+            for handle in self._ended.popleft().handles:
                 del self._points[handle]

@@ -157,6 +157,7 @@ class Stream(Knobs):
         empty_turn: `turnComplete` comes without any content.
         premature_turn_complete: it comes in the middle of the reply, which then stops.
         phantom_interrupt: `interrupted` comes in mid-reply though nobody spoke, and the reply is gone.
+        idle_interrupt: `interrupted` comes when the user speaks though no answer is under way.
         mute_after_interrupt: after the first interruption replies have no content.
         silent_audio: the audio is all but zeros.
         turn_complete_reason: sent with `turnComplete` instead of any content.
@@ -189,6 +190,7 @@ class Stream(Knobs):
     empty_turn: bool = False
     premature_turn_complete: bool = False
     phantom_interrupt: bool = False
+    idle_interrupt: bool = False
     mute_after_interrupt: bool = False
     silent_audio: bool = False
     turn_complete_reason: str | None = None

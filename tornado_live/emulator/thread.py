@@ -48,8 +48,10 @@ class EmulatorThread:
         asyncio.run_coroutine_threadsafe(self._emulator.ready(), self._loop).result()
 
     def stop(self) -> None:
-        """Blocks until nothing is left of it."""
-        if self._loop is not None and self._stopping is not None and self._thread is not None:
+        """Blocks until nothing is left of it; harmless if it never started or was stopped before."""
+        if self._thread is not None and self._thread.is_alive():
+            assert self._loop is not None
+            assert self._stopping is not None
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
 
@@ -58,7 +60,8 @@ class EmulatorThread:
         self._stopping = asyncio.Event()
         try:
             await self._emulator.start()
-        except (OSError, ValueError) as error:
+        except BaseException as error:
+            # Whatever it is, it belongs to the thread that waits.
             started.set_exception(error)
             return
         started.set_result(None)

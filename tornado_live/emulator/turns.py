@@ -36,7 +36,7 @@ class Turn:
         """The words of the parts that are done, up to the first that is not."""
         words = []
         for part in self.recognised:
-            if not part.done():
+            if not part.done() or part.cancelled() or part.exception():
                 break
             words.append(part.result())
         return " ".join(word for word in words if word)

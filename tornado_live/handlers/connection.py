@@ -128,6 +128,11 @@ class LiveConnection:
                 self._close_with(exc)
         return None
 
+    def admit_ping(self) -> bool:
+        """False: nobody needs that many pings."""
+        gate = self._identity.gate
+        return gate is None or gate.admit_ping()
+
     def tell(self, error: LiveError) -> None:
         """An `error` message; the socket stays open."""
         kind = _ERROR_TYPES.get(type(error), "error")
@@ -313,7 +318,7 @@ class LiveConnection:
 
     def _require_session(self) -> Session:
         if self._session is None:
-            self._identity.caller  # noqa: B018 - who is unknown is told so first
+            self._identity.require()
             raise NoSession
         return self._session
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, Final
 
 from tornado.ioloop import IOLoop
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol13
 
-from tornado_live.errors import InternalError, LiveError
+from tornado_live.errors import InternalError, LiveError, OriginRefused, RateLimited, RequestError
 from tornado_live.handlers.base import origin_allowed, remote_address
 from tornado_live.handlers.connection import LiveConnection
 from tornado_live.handlers.services import Services
@@ -19,6 +18,8 @@ from tornado_live.sessions.outbox import Outbox
 from tornado_live.wire import replies
 
 log = logging.getLogger(__name__)
+
+CLOSE_GRACE_S: Final = 1.0
 
 
 class LiveHandler(WebSocketHandler):
@@ -39,7 +40,7 @@ class LiveHandler(WebSocketHandler):
         if origin is not None and not origin_allowed(
             self.services, self.request, has_credential=has_credential
         ):
-            raise HTTPError(403, "origin refused")
+            self._refuse_upgrade(OriginRefused())
 
     def check_origin(self, origin: str) -> bool:
         return True  # `prepare` has decided
@@ -84,19 +85,28 @@ class LiveHandler(WebSocketHandler):
         IOLoop.current().spawn_callback(self._close_after_writes, error)
 
     async def _close_after_writes(self, error: LiveError | None) -> None:
-        if error is None:
-            await self.outbox.drained()
-            self.close(1000)
-            return
         await self.outbox.drained()
-        self.close(error.close_code, error.code)
+        protocol = self.ws_connection
+        if error is None:
+            self.close(1000)
+        else:
+            self.close(error.close_code, error.code)
+        if isinstance(protocol, WebSocketProtocol13):
+            # A client that does not answer the close frame is not waited for.
+            IOLoop.current().call_later(CLOSE_GRACE_S, protocol.stream.close)
+
+    def on_ping(self, data: bytes) -> None:
+        if not self.connection.admit_ping():
+            self._close_with(RateLimited("Too many pings; one every 20 seconds is enough."))
+
+    def _refuse_upgrade(self, error: LiveError) -> None:
+        self.services.audit.refused(
+            error, None, remote_address(self.services, self.request), action="upgrade"
+        )
+        self.set_status(error.status)
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(replies.encode(replies.error_body(error)))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(
-            replies.encode({"success": False, "error": "The upgrade was refused.", "code": "origin_refused"})
-            if status_code == 403
-            else replies.encode(
-                {"success": False, "error": "This address speaks WebSocket.", "code": "bad_request"}
-            )
-        )
+        self.finish(replies.encode(replies.error_body(RequestError("This address speaks WebSocket."))))

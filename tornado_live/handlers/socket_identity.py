@@ -47,6 +47,11 @@ class SocketIdentity:
             raise AuthRequired
         return self._caller
 
+    def require(self) -> None:
+        """Raises AuthRequired while nobody has authenticated."""
+        if self._caller is None:
+            raise AuthRequired
+
     @property
     def account(self) -> Account:
         """Raises AuthRequired while nobody has authenticated."""

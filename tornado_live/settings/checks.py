@@ -145,6 +145,10 @@ def _audio(settings: Settings) -> Iterator[Contradiction]:
         yield Contradiction(
             "audio.min_rate_hz", "above audio.max_rate_hz; write less", ("audio.max_rate_hz",)
         )
+    for key, size in (("audio.max_header", audio.max_header), ("audio.max_block", audio.max_block)):
+        if size > audio.max_pending:
+            problem = "above audio.max_pending, so that nothing of this size could be read; write less"
+            yield Contradiction(key, problem, ("audio.max_pending",))
     if audio.transcribe_wait > audio.transcribe_max:
         problem = "longer than audio.transcribe_max; write less"
         yield Contradiction("audio.transcribe_wait", problem, ("audio.transcribe_max",))
@@ -159,7 +163,9 @@ def _files(settings: Settings) -> Iterator[Contradiction]:
         "gemini.ca_file": settings.gemini.ca_file,
         "emulator.scenario": settings.emulator.scenario,
     }
-    for key, file in needed.items():
+    keys = auth.jwt.keys if auth.jwt else ()
+    public_keys = [("auth.jwt.keys", key.public_key_file) for key in keys]
+    for key, file in [*needed.items(), *public_keys]:
         if file and not os.path.isfile(file):
             yield Contradiction(key, f"there is no file {file!r}; write the path of one")
     folder = settings.codecs.plugins_dir

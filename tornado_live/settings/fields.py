@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, SecretStr
 from pydantic.fields import FieldInfo
 
 from tornado_live.settings.models import Settings
 from tornado_live.settings.units import parse_duration, parse_size
 from tornado_live.settings.yamlfile import KeyPath
+
+_LIMITS = ("ge", "gt", "le", "min_length", "max_length", "pattern")
+"""What pydantic's field limits call what they limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +83,19 @@ def expected(kind: Kind) -> str:
 
 
 def _range(kind: Kind) -> str:
-    limits = {type(limit): limit for limit in kind.limits}
-    if MinLen in limits:
-        longest = f" and at most {limits[MaxLen].max_length}" if MaxLen in limits else ""
-        return f" of at least {limits[MinLen].min_length}{longest} characters"
-    if Gt in limits:
-        return f" above {limits[Gt].gt}"
-    if Le in limits:
-        return f" from {limits[Ge].ge} to {limits[Le].le}"
-    if Ge in limits and kind.type is int and not kind.is_read_by(parse_size):
-        return f" from {limits[Ge].ge} up"
-    patterns = [pattern for limit in kind.limits if (pattern := getattr(limit, "pattern", None))]
-    return f" that matches {patterns[0]}" if patterns else ""
+    found = {
+        name: getattr(limit, name, None) for name in _LIMITS for limit in kind.limits if hasattr(limit, name)
+    }
+    if "min_length" in found:
+        longest = f" and at most {found['max_length']}" if "max_length" in found else ""
+        return f" of at least {found['min_length']}{longest} characters"
+    if "gt" in found:
+        return f" above {found['gt']}"
+    if "le" in found:
+        return f" from {found['ge']} to {found['le']}"
+    if "ge" in found and kind.type is int and not kind.is_read_by(parse_size):
+        return f" from {found['ge']} up"
+    return f" that matches {found['pattern']}" if found.get("pattern") else ""
 
 
 def child(kind: Kind, key: str | int) -> tuple[Kind, ...]:

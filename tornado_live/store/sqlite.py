@@ -114,6 +114,7 @@ class SqliteStore:
                 _make_private(self._path)
             db = await aiosqlite.connect(self._path, timeout=self._busy_timeout_s, isolation_level=None)
             try:
+                await db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # must come before the first table
                 await db.execute("PRAGMA journal_mode = WAL")
                 await db.execute("PRAGMA synchronous = NORMAL")
                 await _migrate(db)
@@ -160,6 +161,10 @@ class SqliteStore:
         await self._execute(
             "DELETE FROM turns WHERE written_at < ? AND key NOT IN (SELECT key FROM sessions)", ended_before
         )
+        if deleted:
+            with self._translated():
+                # As a script, because `execute` would stop after the first freed page.
+                await self._connection().executescript("PRAGMA incremental_vacuum")
         return deleted
 
     async def _sessions(self, condition: str, *values: str) -> list[SessionRecord]:
@@ -235,10 +240,9 @@ async def _version(db: aiosqlite.Connection) -> int:
 
 
 def _session_row(record: SessionRecord) -> tuple[Any, ...]:
+    values = ((column, getattr(record, column)) for column in _SESSION_COLUMNS)
     return tuple(
-        json.dumps(value) if column in _JSON_COLUMNS else value
-        for column in _SESSION_COLUMNS
-        for value in [getattr(record, column)]
+        json.dumps(value) if column in _JSON_COLUMNS else _storable(value) for column, value in values
     )
 
 
@@ -252,9 +256,12 @@ def _session_record(row: sqlite3.Row) -> SessionRecord:
 
 
 def _turn_row(turn: TurnRecord) -> tuple[Any, ...]:
-    # JSON can carry half of a surrogate pair, which has no UTF-8 form and would be refused by SQLite.
-    text = turn.text.encode("utf-8", "replace").decode()
-    return (turn.key, turn.turn_id, turn.role, text, turn.start_ms, turn.end_ms, turn.interrupted)
+    return tuple(_storable(getattr(turn, column.name)) for column in fields(TurnRecord))
+
+
+def _storable(value: Any) -> Any:
+    """JSON can carry half of a surrogate pair, which has no UTF-8 form and would be refused by SQLite."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _turn_record(row: sqlite3.Row) -> TurnRecord:

@@ -189,7 +189,7 @@ class Link:
     async def _keep_connected(self) -> None:
         while True:
             handle = self._handle
-            history = () if handle is not None else tuple(self._history())
+            history = () if handle is not None else self._seed()
             self._outage.dialled(self._now())
             try:
                 # The SDK wants its connections entered and left by one task.
@@ -204,6 +204,14 @@ class Link:
                     self._emit(LinkReconnecting(1, "stalled"))
             except UpstreamError as error:
                 await self._recover(error, resuming=handle is not None)
+
+    def _seed(self) -> tuple[HistoryTurn, ...]:
+        """The history, without a turn that is about to be said again."""
+        turns = tuple(self._history())
+        said_next = self._uplink.head() if self._uplink else None
+        if turns and turns[-1].role == "user" and said_next == Text(turns[-1].text):
+            return turns[:-1]
+        return turns
 
     def _take_over(self, *, resumed: bool) -> None:
         now = self._now()
@@ -254,12 +262,12 @@ class Link:
             self._emit(event)
 
     async def _watch(self, reader: asyncio.Task[None], writer: asyncio.Task[None]) -> bool:
+        watched: set[asyncio.Future[None]] = {reader, writer, self._told_to_go}
         while True:
             done, _ = await asyncio.wait(
-                {reader, writer, self._told_to_go},
-                timeout=self._look_again_in_s(),
-                return_when=asyncio.FIRST_COMPLETED,
+                watched, timeout=self._look_again_in_s(), return_when=asyncio.FIRST_COMPLETED
             )
+            watched -= {self._told_to_go} & done
             if writer in done and reader not in done:
                 await asyncio.wait({reader}, timeout=_LAST_WORDS_S)
             for task in (reader, writer):
@@ -277,8 +285,6 @@ class Link:
                     return True
 
     def _look_again_in_s(self) -> float:
-        if self._told_to_go.done():
-            self._told_to_go = asyncio.get_running_loop().create_future()
         wanted_in_s = self._rotation.wanted_at - self._now()
         return _LOOK_FOR_QUIET_S if wanted_in_s <= 0 else min(wanted_in_s, self._policy.stall_s / 5)
 

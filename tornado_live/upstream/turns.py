@@ -238,12 +238,9 @@ class Turns:
         return Stall((TurnFailed("stalled"), TurnComplete()), redial=False)
 
     def _no_sign_of_life(self, now: float) -> Stall | None:
-        """Someone was loud and nothing came since, not even a transcript: a dead connection, or noise."""
-        if (
-            not self._uplink.open_turn_is_loud
-            or self._heard_anything_at > self._loud_at
-            or now - self._loud_at < self._stall_s
-        ):
+        """Someone was loud, and nothing comes, not even a transcript: a dead connection, or noise."""
+        silent_since = max(self._loud_at, self._heard_anything_at)
+        if not self._uplink.open_turn_is_loud or now - silent_since < self._stall_s:
             return None
         if not self._redialled:
             self._redialled = True

@@ -15,6 +15,7 @@ from tornado_live.errors import InvalidField, InvalidJson, UnknownMessage
 SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 MAX_TEXT_CHARS: Final = 32_000
 MAX_SEQ: Final = 2**53
+_MAX_QUOTED_CHARS: Final = 200
 ONE_SHOT_IDS: Final = frozenset({None, "", "default"})
 
 
@@ -163,7 +164,6 @@ ClientMessage = (
 )
 
 _message_decoder: Final[msgspec.json.Decoder[ClientMessage]] = msgspec.json.Decoder(ClientMessage)
-_AT_PATH = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 
 Body = TypeVar("Body", StartBody, TranscribeBody, EndBody)
 
@@ -177,7 +177,7 @@ def parse_message(text: str | bytes) -> ClientMessage:
     try:
         return _message_decoder.decode(text)
     except msgspec.ValidationError as exc:
-        raise _validation_error(exc, text) from None
+        raise _validation_error(exc) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise InvalidJson from None
 
@@ -203,9 +203,9 @@ def check_session_id(session_id: str) -> str:
     return session_id
 
 
-def _validation_error(exc: msgspec.ValidationError, text: str | bytes) -> InvalidField | UnknownMessage:
-    match = _AT_PATH.fullmatch(str(exc))
-    if match is not None and match["path"] == "type" and match["what"].startswith("Invalid value"):
+def _validation_error(exc: msgspec.ValidationError) -> InvalidField | UnknownMessage:
+    what, path = _what_and_where(exc)
+    if path == "type" and what.startswith("Invalid value"):
         known = ", ".join(sorted(message.__struct_config__.tag for message in _message_types()))
         return UnknownMessage(f"The server does not know this message type; it knows {known}.")
     return _invalid_field(exc)
@@ -216,7 +216,13 @@ def _message_types() -> tuple[Any, ...]:
 
 
 def _invalid_field(exc: msgspec.ValidationError) -> InvalidField:
-    match = _AT_PATH.fullmatch(str(exc))
-    what, path = (match["what"], match["path"]) if match else (str(exc), None)
-    what = what.replace("`", "").rstrip(".")
+    what, path = _what_and_where(exc)
     return InvalidField(f"Field {path}: {what}." if path else f"The message is not usable: {what}.")
+
+
+def _what_and_where(exc: msgspec.ValidationError) -> tuple[str, str]:
+    """msgspec says ``Expected `str`, got `int` - at `$.text```; what it quotes may be very long."""
+    what, _, path = str(exc).rpartition(" - at `$")
+    if not what:
+        what, path = path, ""
+    return what[:_MAX_QUOTED_CHARS].replace("`", "").rstrip("."), path.rstrip("`").lstrip(".")

@@ -1,0 +1,57 @@
+"""Decoders written as a format is described, from top to bottom, though the bytes come in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from tornado_live.audio import StreamInfo
+
+Parser = Generator[int, bytes, None]
+"""Yields n > 0 to be sent n bytes, or -n to be sent 1 to n, as soon as there are any."""
+
+
+class PushDecoder:
+    """An `AudioDecoder` whose format is a `Parser`, which adds what it decodes to `_pcm`."""
+
+    def __init__(self) -> None:
+        self.init_segment = b""
+        self._pcm: list[bytes] = []
+        self._rest = bytearray()
+        self._given_back = b""
+        self._parser = self._parse()
+        self._wanted = next(self._parser)
+
+    @property
+    def info(self) -> StreamInfo | None:
+        raise NotImplementedError
+
+    def flush(self) -> bytes:
+        raise NotImplementedError
+
+    def _parse(self) -> Parser:
+        raise NotImplementedError
+
+    def decode(self, data: bytes) -> bytes:
+        if len(self._rest) + len(data) < self._wanted:
+            self._rest += data
+            return b""
+        buffer = bytes(self._rest) + data if self._rest else data
+        pos = 0
+        while len(buffer) - pos >= max(1, self._wanted):
+            piece = buffer[pos : pos + abs(self._wanted)]
+            pos += len(piece)
+            self._wanted = self._parser.send(piece)
+            if self._given_back:
+                buffer, pos = self._given_back + buffer[pos:], 0
+                self._given_back = b""
+        self._rest = bytearray(buffer[pos:])
+        pcm, self._pcm = self._pcm, []
+        return pcm[0] if len(pcm) == 1 else b"".join(pcm)
+
+    def _skip(self, size: int) -> Parser:
+        while size:
+            size -= len((yield -size))
+
+    def _give_back(self, data: bytes) -> None:
+        """Puts bytes back before what comes next."""
+        self._given_back = data
