@@ -45,6 +45,7 @@ setup(
         "av>=18,<19",
         "pluggy>=1.6,<2",
         "PyYAML>=6,<7",
+        "python-dotenv>=1,<2",
         "pydantic>=2.12,<3",
         "pydantic-settings>=2.12,<3",
         "msgspec>=0.20,<1",

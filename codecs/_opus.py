@@ -165,6 +165,7 @@ class OpusDecoder:
 
     def __init__(self, head: OpusHead, library: ctypes.CDLL, limits: DecodeLimits) -> None:
         self.channels = head.channels
+        self.decoded_samples = 0
         self._decode = library.opus_decode
         self._state = ctypes.create_string_buffer(library.opus_decoder_get_size(1))
         if library.opus_decoder_init(self._state, TARGET.rate_hz, 1) != 0:
@@ -191,6 +192,7 @@ class OpusDecoder:
             self._damage.count(self.codec, encoded_bytes)
             return b""
         self._damage.clear()
+        self.decoded_samples += samples * OPUS_RATE_HZ // TARGET.rate_hz
         end = 2 * max(0, samples - round(discard * TARGET.rate_hz / OPUS_RATE_HZ))
         if not self._skip_bytes:
             return bytes(self._view[:end])

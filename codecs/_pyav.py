@@ -37,6 +37,10 @@ class PacketDecoder(Protocol):
         """Channels before mixing down."""
 
     @property
+    def decoded_samples(self) -> int:
+        """Samples at `rate_hz` that the packets have held so far, before any are left out."""
+
+    @property
     def lost_bytes(self) -> int:
         """Bytes of packets that were damaged and are left out."""
 
@@ -129,6 +133,7 @@ class PyavDecoder:
         self.rate_hz = rate_hz
         self.channels = channels
         self.accepts = accepts
+        self.decoded_samples = 0
         self._skip = skip
         self._limits = limits
         self._meter = ExpansionMeter(limits)
@@ -183,8 +188,10 @@ class PyavDecoder:
             raise AudioMalformed(f"The {self.codec} audio cannot be decoded.") from exc
         if frames:
             self._damage.clear()
-        seconds = sum(frame.samples / frame.sample_rate for frame in frames)
-        self._meter.count(encoded_bytes, seconds)
+        for frame in frames:
+            self.decoded_samples += frame.samples
+            self._meter.count(encoded_bytes, frame.samples / frame.sample_rate)
+            encoded_bytes = 0
         return b"".join(map(self._convert, frames))
 
     def _convert(self, frame: av.AudioFrame) -> bytes:

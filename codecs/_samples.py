@@ -146,6 +146,7 @@ class PcmPackets:
         self.codec = source.encoding
         self.rate_hz = source.rate_hz
         self.channels = source.channels
+        self.decoded_samples = 0
         self._frame_bytes = source.bytes_per_frame
         self._converter = PcmConverter(source, limits)
 
@@ -153,6 +154,7 @@ class PcmPackets:
         return len(packet) % self._frame_bytes == 0
 
     def decode(self, packet: bytes, encoded_bytes: int, discard: int = 0) -> bytes:
+        self.decoded_samples += len(packet) // self._frame_bytes
         return self._converter.process(packet[: len(packet) - discard * self._frame_bytes])
 
     def flush(self) -> bytes:

@@ -68,7 +68,14 @@ class Mp4Decoder(PushDecoder):
             elif kind in _HEADERS:
                 if size > self._limits.max_header_bytes:
                     raise AudioBomb("An MP4 header claims to be larger than any honest one.")
-                self._header(kind, head, (yield left) if left else b"")
+                body = (yield left) if left else b""
+                try:
+                    self._header(kind, head, body)
+                except AudioMalformed:
+                    if self._track is None or kind != b"moof":
+                        raise
+                    self._lost_bytes += len(head)
+                    yield from self._find_sense(body)
             elif size > self._limits.max_whole_bytes:
                 raise AudioBomb("An MP4 box claims to be larger than a whole recording may be.")
             elif kind == b"mdat":

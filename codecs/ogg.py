@@ -8,7 +8,7 @@ from tornado_live.errors import AudioMalformed
 
 from ._flac import STREAMINFO_BYTES, open_flac
 from ._ogg import MAGIC, OggDemuxer, OggPage
-from ._opus import OPUS_RATE_HZ, OpusHead, open_opus, packet_samples
+from ._opus import OpusHead, open_opus
 from ._pyav import PacketDecoder, PyavDecoder, check_sound
 
 _OPUS, _OPUS_TAGS = b"OpusHead", b"OpusTags"
@@ -60,13 +60,13 @@ class OggDecoder:
             return held
         if not self.init_segment and len(self._header_pages) <= self._limits.max_header_bytes:
             self.init_segment = self._header_pages
-        if audio and page.granule >= 0:
-            self._take_times(page, audio)
         pcm = []
         overhead = page.encoded_bytes - sum(map(len, audio))
         for packet in audio:
             pcm.append(self._packets.decode(packet, len(packet) + overhead))
             overhead = 0
+        if audio and page.granule >= 0:
+            self._take_times(page, self._packets)
         return held + self._up_to_end(b"".join(pcm))
 
     def _begin(self, head: bytes) -> None:
@@ -93,15 +93,13 @@ class OggDecoder:
             self._packets = _open_vorbis(self._head, packet, self._limits)
         return bool(packet[0] & 1)
 
-    def _take_times(self, page: OggPage, audio: list[bytes]) -> None:
+    def _take_times(self, page: OggPage, packets: PacketDecoder) -> None:
         """Finds where the stream starts and, on its last page, where it ends (RFC 7845, 4.2 to 4.4)."""
         if self._start is None:
-            durations = map(packet_samples, audio) if self._head.startswith(_OPUS) else ()
-            in_page = sum(durations) * OPUS_RATE_HZ // TARGET.rate_hz
-            self._start = max(0, page.granule - in_page) if in_page else 0
-        if page.ends and self._packets is not None:
+            self._start = 0 if page.ends else max(0, page.granule - packets.decoded_samples)
+        if page.ends:
             samples = max(0, page.granule - self._start - self._pre_skip)
-            self._end = -(-samples * TARGET.rate_hz // self._packets.rate_hz)
+            self._end = -(-samples * TARGET.rate_hz // packets.rate_hz)
 
     def _up_to_end(self, pcm: bytes) -> bytes:
         if self._end is not None:

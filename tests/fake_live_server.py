@@ -23,6 +23,18 @@ CSP = (
 
 
 @dataclass
+class FakeSession:
+    """What outlives a connection."""
+
+    id: str
+    model: str
+    turn: int = 0
+    heard: int = 0
+    next_chunk: int = 0
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
 class Script:
     """What the server does beyond the plain case, and what it has seen.
 
@@ -30,38 +42,37 @@ class Script:
         key: the API key that is wanted; None: none.
         refuse_start: an `error` message that answers every start.
         refuse_audio: an `error` message that answers every binary frame.
-        cut_after_bytes: the connection is dropped, once, when a session has sent so much.
+        refuse_resume: nothing can be resumed.
+        cut_after_bytes: the connection is dropped, once, when so much audio has come.
         utterances: the bytes after which the server by itself ends an exchange, one after the other.
-        connections, sessions, messages, audio: what has come.
+        sockets, sessions, messages, audio: what has come; audio without what came twice.
         journal: the types of all frames in order, `audio` for binary ones.
     """
 
     key: str | None = None
     refuse_start: dict[str, Any] | None = None
     refuse_audio: dict[str, Any] | None = None
+    refuse_resume: bool = False
     cut_after_bytes: int | None = None
     utterances: list[int] = field(default_factory=list)
     models: tuple[str, ...] = ("model-a", "model-b")
     audio_reply: bytes | None = None
     start_time: str = "2026-01-01T00:00:00.000Z"
     sockets: list[WebSocketHandler] = field(default_factory=list)
-    connections: int = 0
-    sessions: int = 0
+    sessions: dict[str, FakeSession] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
     audio: bytearray = field(default_factory=bytearray)
     journal: list[str] = field(default_factory=list)
 
 
 class LiveHandler(WebSocketHandler):
+    session: FakeSession
+
     def initialize(self, script: Script) -> None:
         self.script = script
         self.authenticated = script.key is None
-        self.session_id: str | None = None
-        self.turn = 0
-        self.heard = 0
 
     def open(self) -> None:
-        self.script.connections += 1
         self.script.sockets.append(self)
 
     def on_message(self, message: str | bytes) -> None:
@@ -81,7 +92,7 @@ class LiveHandler(WebSocketHandler):
             "authRequired": self.script.key is not None,
             "models": list(self.script.models),
         }
-        self.say("connected", data)
+        self.write_message({"type": "connected", "data": data})
 
     def on_auth(self, message: dict[str, Any]) -> None:
         if message["token"] == self.script.key or self.script.key is None:
@@ -91,46 +102,68 @@ class LiveHandler(WebSocketHandler):
             self.write_message({"type": "auth_failed", "error": "The key or token is not valid."})
 
     def on_start_session(self, message: dict[str, Any]) -> None:
+        sessions = self.script.sessions
         if not self.authenticated:
-            self.write_message(
-                {"type": "error", "code": "auth_required", "error": "Authentication is needed."}
-            )
+            self.refuse("auth_required", "Authentication is needed.")
         elif self.script.refuse_start:
             self.write_message(self.script.refuse_start)
         else:
-            self.script.sessions += 1
-            self.session_id = message.get("session_id", f"session_{self.script.sessions}")
+            name = message.get("session_id", f"session_{len(sessions) + 1}")
             model = message.get("model", self.script.models[-1])
-            self.say(
-                "session_started", {"status": "active", "startTime": self.script.start_time, "model": model}
-            )
+            self.session = sessions.setdefault(name, FakeSession(name, model))
+            self.attached("session_started")
+
+    def on_resume(self, message: dict[str, Any]) -> None:
+        if self.script.refuse_resume or message["resume_token"] != "token":
+            self.refuse("resume_refused", "The session cannot be resumed with this token.")
+            return
+        self.session = self.script.sessions[message["session_id"]]
+        self.attached("resumed")
+        for event in self.session.events[message["last_seq"] :]:
+            self.write_message(event)
+
+    def attached(self, kind: str) -> None:
+        data = {
+            "status": "active",
+            "startTime": self.script.start_time,
+            "model": self.session.model,
+            "resumeToken": "token",
+            "epoch": 1,
+        }
+        self.write_message({"type": kind, "session_id": self.session.id, "data": data})
 
     def on_text(self, message: dict[str, Any]) -> None:
-        self.turn += 1
+        self.session.turn += 1
         self.result(message["text"], "You wrote: " + message["text"], final=True)
 
+    def on_audio_chunk(self, message: dict[str, Any]) -> None:
+        session = self.session
+        if message["seq"] == session.next_chunk:
+            session.next_chunk += 1
+            self.on_audio(base64.b64decode(message["audio_data"]))
+        self.say("audio_ack", {"seq": session.next_chunk - 1})
+
     def on_audio(self, chunk: bytes) -> None:
-        script = self.script
+        script, session = self.script, self.session
         if script.refuse_audio:
             self.write_message(script.refuse_audio)
             return
         script.audio += chunk
+        if not session.heard:
+            session.turn += 1
+        session.heard += len(chunk)
         if script.cut_after_bytes is not None and len(script.audio) >= script.cut_after_bytes:
             script.cut_after_bytes = None
             cut(self)
-            return
-        if not self.heard:
-            self.turn += 1
-        self.heard += len(chunk)
-        self.result(f"{self.heard} bytes so far", None, final=False)
-        if script.utterances and self.heard >= script.utterances[0]:
+        self.result(f"{session.heard} bytes so far", None, final=False)
+        if script.utterances and session.heard >= script.utterances[0]:
             script.utterances.pop(0)
             self.on_flush({})
 
     def on_flush(self, message: dict[str, Any]) -> None:
-        if self.heard:
-            self.result(f"{self.heard} bytes", "You spoke.", final=True)
-            self.heard = 0
+        if self.session.heard:
+            self.result(f"{self.session.heard} bytes", "You spoke.", final=True)
+            self.session.heard = 0
 
     def on_end_session(self, message: dict[str, Any]) -> None:
         self.on_flush({})
@@ -138,7 +171,7 @@ class LiveHandler(WebSocketHandler):
 
     def result(self, said: str, reply: str | None, *, final: bool) -> None:
         data = {
-            "turnId": f"t{self.turn}",
+            "turnId": f"t{self.session.turn}",
             "final": final,
             "inputTranscription": said,
             "outputTranscription": None,
@@ -150,10 +183,15 @@ class LiveHandler(WebSocketHandler):
         self.say("transcription_result", data)
 
     def say(self, kind: str, data: dict[str, Any]) -> None:
-        message = {"type": kind, "data": data}
-        if self.session_id is not None:
-            message["session_id"] = self.session_id
-        self.write_message(message)
+        """A numbered message; it is kept for a client that is away."""
+        session = self.session
+        event = {"type": kind, "session_id": session.id, "seq": len(session.events) + 1, "data": data}
+        session.events.append(event)
+        if self.ws_connection is not None and not self.ws_connection.is_closing():
+            self.write_message(event)
+
+    def refuse(self, code: str, sentence: str) -> None:
+        self.write_message({"type": "error", "code": code, "error": sentence})
 
 
 def cut(socket: WebSocketHandler) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import struct
 import subprocess
 
@@ -43,6 +45,7 @@ def offline_server(io_loop):
         Settings.model_validate({"server": {"host": "127.0.0.1", "port": 0}, "store": {"path": ":memory:"}})
     )
     io_loop.run_sync(server.start)
+    io_loop.run_sync(server.ready)
     yield server
     io_loop.run_sync(server.stop, timeout=20)
 
@@ -66,7 +69,7 @@ async def test_the_page_shows_what_the_microphone_hears(offline_server, browser,
     await page.until("document.getElementById('status').textContent === 'Connected'")
     assert "offline demo engine" in await page.text("#engine")
     await page.click("#mic")
-    await page.until("document.querySelector('#turns .user.interim')")
+    await page.until("document.querySelector('#turns .user.interim')", 20)
     await page.until(f"performance.now() - (globalThis.began ??= performance.now()) > {SPOKEN_S * 1000}", 20)
     await page.click("#mic")
     await page.until("[...document.querySelectorAll('#turns li')].at(-1).matches('.model:not(.interim)')", 20)
@@ -78,6 +81,61 @@ async def test_the_page_shows_what_the_microphone_hears(offline_server, browser,
     picture = await page.screenshot()
     assert struct.unpack(">II", picture[16:24]) == (1200, 760)
     (tmp_path / "page.png").write_bytes(picture)
+
+
+class Network:
+    """A way to a server that can be cut: every connection through it is dropped, new ones go through."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        self._server.close()
+        self.cut()
+        await self._server.wait_closed()
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward, back = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers += [writer, back]
+        await asyncio.gather(_pump(reader, back), _pump(onward, writer))
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_network_that_drops_twice_costs_no_word(offline_server, browser):
+    network = Network(offline_server.port)
+    await network.open()
+    page = await browser.open(f"http://127.0.0.1:{network.port}/")
+    await page.until("document.getElementById('status').textContent === 'Connected'")
+    await page.click("#mic")
+    for after_s in (2, 8, SPOKEN_S):
+        await page.until(
+            f"performance.now() - (globalThis.began ??= performance.now()) > {after_s * 1000}", 20
+        )
+        network.cut()
+    await page.click("#mic")
+    await page.until("[...document.querySelectorAll('#turns li')].at(-1).matches('.model:not(.interim)')", 20)
+    said = await page.evaluate(
+        "[...document.querySelectorAll('#turns .user')].map((turn) => turn.textContent).join(' ')"
+    )
+    assert wrong_words(said, JFK) <= 4, said
+    await network.close()
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -29,7 +29,7 @@ from tornado_live.handlers.arrival import ArrivalOrders
 from tornado_live.handlers.base import NotFoundHandler
 from tornado_live.handlers.events import EventsHandler
 from tornado_live.handlers.live import LiveHandler
-from tornado_live.handlers.ops import LiveProbeHandler, ReadyProbeHandler
+from tornado_live.handlers.ops import LiveProbeHandler, OpenApiHandler, ReadyProbeHandler
 from tornado_live.handlers.pages import PageHandler
 from tornado_live.handlers.services import Services
 from tornado_live.handlers.sessions import (
@@ -282,6 +282,7 @@ def make_app(services: Services) -> Application:
             url(API + r"/session/([^/]+)/transcript", TranscriptHandler, parts),
             url(API + r"/session/([^/]+)/events", EventsHandler, parts),
             url(API + r"/transcribe", TranscribeHandler, parts),
+            url(r"/api/v1/openapi\.json", OpenApiHandler, parts),
             url(r"/ws/live-audio", LiveHandler, parts),
             url(r"/livez", LiveProbeHandler),
             url(r"/readyz", ReadyProbeHandler, parts),
@@ -300,23 +301,8 @@ def _web_settings(settings: Settings) -> dict[str, Any]:
         "websocket_max_message_size": server.max_message,
         "websocket_ping_interval": server.ping_interval or None,
         "websocket_ping_timeout": server.ping_timeout or None,
-        "log_function": _log_request,
+        "log_function": logs.log_request,
     }
-
-
-def _log_request(handler: Any) -> None:
-    request = handler.request
-    level = logging.WARNING if handler.get_status() >= 500 else logging.DEBUG
-    log.log(
-        level,
-        "request",
-        extra={
-            "method": request.method,
-            "path": request.path,
-            "status": handler.get_status(),
-            "ms": round(request.request_time() * 1000, 1),
-        },
-    )
 
 
 def _setup(gemini: GeminiSettings, options: SessionOptions, profile: ModelProfile) -> UpstreamSetup:

@@ -130,6 +130,23 @@ async def test_stopping_leaves_nothing_behind(start_emulator: StartEmulator) -> 
         await RawClient.dial(emulator)
 
 
+@pytest.mark.gen_test
+async def test_connections_that_end_anyhow_leave_no_task_behind(start_emulator: StartEmulator) -> None:
+    emulator = await start_emulator(pace={"speed": 1.0})
+    tasks = asyncio.all_tasks()
+    for nth in range(30):
+        client = await RawClient.open(emulator, sessionResumption={})
+        await client.send_audio(numbered.tone(1.0) + bytes(nth * 1000))
+        await client.say("a long story about nothing at all")
+        if nth % 3 == 0:
+            client.socket.transport.abort()
+        elif nth % 3 == 1:
+            await client.send({"nonsense": {}})
+            await client.closed()
+        await client.close()
+    await until(lambda: not emulator.connections and asyncio.all_tasks() == tasks)
+
+
 def test_the_thread_starts_and_stops_and_says_where_it_is() -> None:
     emulator = EmulatorThread(EmulatorOptions(ears="scripted", voice="tone"))
     emulator.start()

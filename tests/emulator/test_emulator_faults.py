@@ -106,6 +106,7 @@ async def test_setup_complete_can_come_late_after_something_else_or_never(
     await client.send({"setup": {"model": "models/gemini-3.8-live"}})
     assert "goAway" in await client.next()
     assert asyncio.get_running_loop().time() - started >= 0.3
+    await client.say("anybody there?")
     with pytest.raises(TimeoutError):
         await client.next(timeout_s=0.3)
     await client.close()

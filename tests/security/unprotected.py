@@ -151,7 +151,7 @@ class Socket(WebSocketHandler):
             self.server.sessions[label] = fields
             self.write_message({"type": "session_started", "session_id": label})
         elif fields["type"] == "text":
-            for _ in range(100):
+            for _ in range(200):
                 self.write_message({"type": "audio_output", "data": "A" * 65_536})
         else:
             self.write_message({"type": "rate_limit_status", "at": time.time()})

@@ -246,3 +246,5 @@ async def test_two_hundred_links_leave_nothing_behind() -> None:
             await asyncio.gather(*(link.stop() for link in links))
         await until(lambda: not one.connections)
         await until(lambda: asyncio.all_tasks() <= before)
+        closed = [entry["code"] for entry in one.journal if entry["what"] == "closed"]
+    assert closed == [1000] * 200

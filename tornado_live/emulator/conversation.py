@@ -132,10 +132,13 @@ class Conversation:
 
     async def _take(self, part: ClientPart) -> None:
         dialogue = self._dialogue
-        if dialogue is None or isinstance(part, Setup):
-            if not isinstance(part, Setup) or self._setup is not None:
-                raise ProtocolError(1007, INVALID_ARGUMENT)
+        if isinstance(part, Setup) != (self._setup is None):
+            raise ProtocolError(1007, INVALID_ARGUMENT)
+        if isinstance(part, Setup):
             await self._set_up(part)
+        elif dialogue is None:
+            # The scenario leaves the set-up unanswered, and so whatever comes after it.
+            return
         elif isinstance(part, RealtimeInput):
             await dialogue.realtime_input(part)
         elif isinstance(part, ClientContent):

@@ -66,8 +66,8 @@ def _word(number: int, amplitude: float) -> bytes:
 def find(pcm: bytes) -> list[tuple[str, int]]:
     """The words in a piece of audio, in order, each with the sample where its first tone begins (to 2.5 ms).
 
-    A word is `n00042`, or `damaged` where it was cut or mixed; there are none where there is no tone. Words are
-    found wherever they begin; what lies between two words is not looked at.
+    A word is `n00042`, or `damaged` where it was cut or mixed; there are none where there is no tone.
+    Words are found wherever they begin; what lies between two words is not looked at.
     """
     samples = array.array("h", pcm[: len(pcm) // 2 * 2])[::_STEP]
     words = [

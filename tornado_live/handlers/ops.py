@@ -1,11 +1,12 @@
-"""For operators and load balancers: is it alive, is it ready."""
+"""For operators and load balancers: is it alive, is it ready, what does it speak."""
 
 from __future__ import annotations
 
 from tornado.web import RequestHandler
 
+from tornado_live.handlers.base import BaseHandler
 from tornado_live.handlers.services import Services
-from tornado_live.wire import replies
+from tornado_live.wire import openapi, replies
 
 
 class LiveProbeHandler(RequestHandler):
@@ -28,3 +29,12 @@ class ReadyProbeHandler(RequestHandler):
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
         self.finish(replies.encode({"status": "not_ready" if missing else "ready", "missing": missing}))
+
+
+class OpenApiHandler(BaseHandler):
+    """`GET /api/v1/openapi.json`."""
+
+    needs_auth = False
+
+    def get(self) -> None:
+        self.finish(replies.encode(openapi.description()))

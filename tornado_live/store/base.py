@@ -2,7 +2,7 @@
 
 The key of a session is its owner together with its label (`session_id`): labels are chosen by
 clients and are no secret, so one owner's label says nothing about another's. An ended label may be
-used again; `generation` tells its conversations apart.
+used again: `key` tells its conversations apart.
 """
 
 from __future__ import annotations

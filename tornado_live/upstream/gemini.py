@@ -177,6 +177,8 @@ class GeminiConnector:
             session = await stack.enter_async_context(dial)
         except foreign_errors() + _NONSENSE as error:
             raise self._mapped(error) from None
+        # Left by an exception, a cancellation too, the SDK's context would close with 1011.
+        stack.push_async_callback(session.close)
         if session.setup_complete is None:
             log.warning("The model's first message was not setupComplete.")
             raise UpstreamUnavailable

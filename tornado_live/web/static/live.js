@@ -15,10 +15,10 @@ const RECORDER_TYPES = ["audio/webm;codecs=opus", "audio/mp4", "audio/ogg;codecs
 const TIMESLICE_MS = 250;
 const BITS_PER_SECOND = 24000;
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
-// What is kept while there is no connection: three minutes of speech.
-const MAX_WAITING_BYTES = 540000;
 // Closed by the network or for a restart: worth trying again without being told so.
 const RETRY_CLOSE_CODES = [1001, 1005, 1006, 1012, 1013];
+// What is kept for a connection that is away: three minutes of chunks.
+const MAX_KEPT = 720;
 
 /** The MIME type that this browser records best; undefined if it can record none that is understood. */
 export function recorderType() {
@@ -28,21 +28,19 @@ export function recorderType() {
 /**
  * One connection to a server, one session at a time.
  *
- * What is sent before the session has started, or while the connection is lost, waits and is sent
- * afterwards, in order. A lost connection is dialled again and its session taken up again.
+ * What is sent before the session has started, or while the connection is lost, is kept and sent
+ * afterwards, in order. A lost connection is dialled again and its session resumed: chunks that the
+ * server has not acknowledged are sent again under their numbers, messages that were missed come again.
  *
  * Events:
  *   message  detail = a message of the server, as it came
  *   state    `state` has changed
- *   lost     a connection that was open has been lost and will be dialled again
  */
 export class LiveClient extends EventTarget {
   #url;
   #socket = null;
-  #options = null; // of the wanted session; null: none is wanted
-  #started = false;
-  #waiting = [];
-  #waitingBytes = 0;
+  #session = null; // what is known of the wanted session; null: none is wanted
+  #order = Promise.resolve();
   #attempt = 0;
   #timer = 0;
   #last = {};
@@ -58,7 +56,7 @@ export class LiveClient extends EventTarget {
 
   /** True from `start` until the session has ended. */
   get inSession() {
-    return this.#options !== null;
+    return this.#session !== null;
   }
 
   /** Dials now, if there is no connection. */
@@ -66,121 +64,150 @@ export class LiveClient extends EventTarget {
     if (this.#socket) return;
     clearTimeout(this.#timer);
     this.#last = {};
-    const socket = new WebSocket(this.#url);
-    socket.binaryType = "arraybuffer";
-    socket.onopen = () => socket.send(JSON.stringify({type: "hello", version: 1, binary: true}));
-    socket.onmessage = ({data}) => typeof data === "string" && this.#receive(JSON.parse(data));
-    socket.onclose = ({code}) => this.#lost(code);
-    this.#socket = socket;
+    this.#socket = new WebSocket(this.#url);
+    this.#socket.onopen = () => this.#send({type: "hello", version: 1});
+    this.#socket.onmessage = ({data}) => this.#receive(JSON.parse(data));
+    this.#socket.onclose = ({code}) => this.#lost(code);
     this.#enter("connecting");
   }
 
   /** Gives a key to a server that wants one; `apiKey` is also used for every later connection. */
   authenticate(apiKey) {
     this.apiKey = apiKey;
-    if (this.state === "open") this.#write({type: "auth", token: apiKey});
+    if (this.state === "open") this.#send({type: "auth", token: apiKey});
     else this.connect();
   }
 
   /** Starts a session with the fields of `start_session`; none of them is needed. */
   start(options = {}) {
-    this.#options = {format: recorderType(), ...options};
-    if (this.state === "open") this.#begin();
+    this.#session = {
+      options: {format: recorderType(), ...options},
+      startTime: "", // tells one conversation from the next under the same id
+      token: "",
+      lastSeq: 0,
+      nextChunk: 0,
+      kept: [], // in order: what has not been sent, and chunks that have not been acknowledged
+      attached: false,
+    };
+    if (this.state === "open") this.#attach();
     else this.connect();
   }
 
-  /** Sends the next bytes of the recording. @param {Blob | ArrayBuffer} chunk */
+  /** Sends the next bytes of the recording. @param {Blob} chunk */
   sendAudio(chunk) {
-    this.#sendInSession(chunk, chunk.size ?? chunk.byteLength);
+    this.#keep(async (session) => {
+      const audio = await base64(chunk);
+      return {type: "audio_chunk", audio_data: audio, seq: session.nextChunk++};
+    });
   }
 
   /** Sends a typed turn. */
   sendText(text) {
-    this.#sendInSession(JSON.stringify({type: "text", text}), text.length);
+    this.#keep(() => ({type: "text", text}));
   }
 
   /** Says that the utterance is over: the server answers it now. */
   flush() {
-    this.#sendInSession(JSON.stringify({type: "flush"}), 0);
+    this.#keep(() => ({type: "flush"}));
   }
 
   /** Ends the session; its last texts and `session_ended` still come. */
   end() {
-    if (this.#started && this.state === "open") this.#write({type: "end_session"});
-    this.#forget();
+    if (this.#session?.attached) this.#send({type: "end_session"});
+    this.#session = null;
   }
 
-  #write(message) {
+  #send(message) {
     this.#socket.send(JSON.stringify(message));
   }
 
-  #sendInSession(frame, size) {
-    if (this.#started) {
-      this.#socket.send(frame);
-    } else if (this.#waitingBytes + size <= MAX_WAITING_BYTES) {
-      this.#waiting.push(frame);
-      this.#waitingBytes += size;
+  /** `make` gives the message, perhaps later; the order of the calls holds. Without a session nothing is sent. */
+  #keep(make) {
+    const session = this.#session;
+    if (!session) return;
+    this.#order = this.#order.then(async () => {
+      session.kept.push(await make(session));
+      if (session.kept.length > MAX_KEPT) session.kept.shift();
+      if (session.attached && session === this.#session) this.#sendKept(session.kept.slice(-1));
+    });
+  }
+
+  #sendKept(messages) {
+    messages.forEach((message) => this.#send(message));
+    this.#session.kept = this.#session.kept.filter(({type}) => type === "audio_chunk");
+  }
+
+  #attach() {
+    const {options, token, lastSeq} = this.#session;
+    this.#send(token
+      ? {type: "resume", session_id: options.session_id, resume_token: token, last_seq: lastSeq}
+      : {type: "start_session", ...options});
+  }
+
+  #attached({session_id, data}) {
+    const session = this.#session;
+    if (!session) return;
+    if (session.startTime !== data.startTime) {
+      session.nextChunk = 0;
+      session.lastSeq = 0;
+      session.kept.forEach((message) => {
+        if (message.type === "audio_chunk") message.seq = session.nextChunk++;
+      });
     }
-  }
-
-  #begin() {
-    this.#write({type: "start_session", ...this.#options});
-  }
-
-  #forget() {
-    this.#options = null;
-    this.#started = false;
-    this.#dropWaiting();
-  }
-
-  #dropWaiting() {
-    this.#waiting = [];
-    this.#waitingBytes = 0;
+    session.startTime = data.startTime;
+    session.options.session_id = session_id;
+    session.token = data.resumeToken ?? "";
+    session.attached = true;
+    this.#sendKept(session.kept);
   }
 
   #receive(message) {
+    const session = this.#session;
     this.#last = message;
+    if (session?.attached && message.seq) session.lastSeq = message.seq;
     switch (message.type) {
       case "connected":
         this.#attempt = 0;
         this.#enter("open");
-        if (this.apiKey) this.#write({type: "auth", token: this.apiKey});
-        else if (this.#options && !message.data.authRequired) this.#begin();
+        if (this.apiKey) this.#send({type: "auth", token: this.apiKey});
+        else if (session && !message.data.authRequired) this.#attach();
         break;
       case "auth_success":
-        if (this.#options) this.#begin();
+        if (session) this.#attach();
         break;
       case "session_started":
-        if (!this.#options) break;
-        this.#options = {...this.#options, session_id: message.session_id};
-        this.#started = true;
-        this.#waiting.forEach((frame) => this.#socket.send(frame));
-        this.#dropWaiting();
+      case "resumed":
+        this.#attached(message);
+        break;
+      case "audio_ack":
+        if (session) session.kept = session.kept.filter(({seq}) => !(seq <= message.data.seq));
         break;
       case "session_ended":
       case "session_expired":
       case "inactivity_timeout":
-        if (message.session_id === undefined || message.session_id === this.#options?.session_id) this.#forget();
+        if (message.session_id === session?.options.session_id) this.#session = null;
         break;
       case "error":
-        // A start that was refused: what waits for it would wait for ever.
-        if (this.#options && !this.#started) this.#forget();
+        if (session?.token && !session.attached && message.code === "resume_refused") {
+          session.token = "";
+          this.#attach(); // the server has begun the session anew, or knows it no more
+          return;
+        }
+        if (session && !session.attached) this.#session = null;
         break;
     }
     this.dispatchEvent(new CustomEvent("message", {detail: message}));
   }
 
   #lost(code) {
-    const wasOpen = this.state === "open";
     this.#socket = null;
-    this.#started = false;
+    if (this.#session) this.#session.attached = false;
     if (RETRY_CLOSE_CODES.includes(code) || this.#last.retryable) {
-      const delay = Math.max(RETRY_MS[Math.min(this.#attempt++, RETRY_MS.length - 1)], this.#last.retry_after_ms ?? 0);
-      this.#timer = setTimeout(() => this.connect(), delay);
+      const delay = RETRY_MS[Math.min(this.#attempt++, RETRY_MS.length - 1)];
+      this.#timer = setTimeout(() => this.connect(), Math.max(delay, this.#last.retry_after_ms ?? 0));
       this.#enter("waiting");
-      if (wasOpen) this.dispatchEvent(new Event("lost"));
     } else {
-      this.#forget();
+      this.#session = null;
       this.#enter("closed");
     }
   }
@@ -189,6 +216,15 @@ export class LiveClient extends EventTarget {
     this.state = state;
     this.dispatchEvent(new Event("state"));
   }
+}
+
+function base64(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
 }
 
 /** The microphone as a stream of chunks in the best type that the browser records (`recorderType`). */
@@ -237,10 +273,7 @@ export class Recorder {
     this.#stream.getTracks().forEach((track) => track.stop());
   }
 
-  /**
-   * Goes on with a new recording, which begins with its own header: after a lost connection nobody
-   * knows how much of the old one arrived.
-   */
+  /** Goes on with a new recording, which begins with a header of its own. */
   restart() {
     if (!this.#recorder) return;
     this.#recorder.ondataavailable = null;

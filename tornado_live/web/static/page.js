@@ -31,7 +31,7 @@ const recorder = new Recorder((chunk) => live.sendAudio(chunk), () => {
 });
 
 const exchanges = new Map(); // `conversation/turnId` → its list items
-let conversation = ""; // tells a session's turns from an earlier one's under the same id
+let conversation = ""; // tells turns from those that had the same id earlier
 let startedAt = 0;
 let keyNeeded = false;
 let starting = false; // the browser asks for the microphone
@@ -70,9 +70,10 @@ function showRecording() {
   $("text").placeholder = recorder.recording ? "Listening…" : "Or type here";
 }
 
-function newConversation() {
-  recorder.stop().then(showRecording);
+async function newConversation() {
   player.stop();
+  await recorder.stop();
+  showRecording();
   live.end();
   exchanges.clear();
   $("turns").replaceChildren();
@@ -81,8 +82,6 @@ function newConversation() {
 }
 
 // What the server says
-
-live.addEventListener("lost", () => recorder.restart());
 
 live.addEventListener("state", () => {
   if (live.state === "closed" && recorder.recording) recorder.stop().then(showRecording);
@@ -99,8 +98,8 @@ live.addEventListener("message", ({detail: message}) => {
       hideProblem();
       break;
     case "session_started":
-      conversation = `${message.session_id} ${message.data.startTime}`;
-      startedAt ||= Date.now();
+    case "resumed":
+      showConversation(message);
       break;
     case "transcription_result":
       showExchange(message.data);
@@ -115,10 +114,14 @@ live.addEventListener("message", ({detail: message}) => {
       startedAt = 0;
       break;
   }
-  // Something of the recording never arrived: a new one begins with a header of its own.
-  if (message.code === "audio_header_missing") recorder.restart();
-  if (KEY_PROBLEMS.includes(message.code ?? message.type)) askForKey();
-  if (typeof message.error === "string" && message.code !== "auth_timeout") showProblem(message.error);
+  if (message.code === "audio_header_missing" && recorder.recording) {
+    recorder.restart(); // the server that knew the beginning of the recording is gone
+  } else if (KEY_PROBLEMS.includes(message.code ?? message.type)) {
+    askForKey();
+    if (message.type === "auth_failed") showProblem(message.error);
+  } else if (typeof message.error === "string") {
+    showProblem(message.error);
+  }
   if (!live.inSession) {
     startedAt = 0;
     if (recorder.recording) recorder.stop().then(showRecording);
@@ -141,6 +144,17 @@ function askForKey() {
   live.apiKey = "";
   showState();
   $("key").focus();
+}
+
+function showConversation({session_id, data}) {
+  const name = `${session_id} ${data.startTime} ${data.epoch}`;
+  if (name !== conversation) {
+    // What was open in the old one stays as it was heard.
+    document.querySelectorAll("#turns .interim").forEach((turn) => turn.classList.remove("interim"));
+  }
+  conversation = name;
+  startedAt ||= Date.now();
+  if (data.gap) showProblem("Some of the conversation was missed while the connection was lost.");
 }
 
 function showExchange(data) {

@@ -1,0 +1,65 @@
+"""Fuzz targets, one per codec: whatever the bytes, a decoder gives PCM or raises `AudioError`.
+
+Run one by hand, for as long as it takes, with libFuzzer's own options:
+
+    python tests/fuzz/codecs.py webm -max_total_time=60 -seed=1 tests/fuzz/corpus/webm
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import atheris
+
+with atheris.instrument_imports(include=["tornado_live_codecs"]):
+    from tornado_live.plugins import CodecRegistry
+
+from tornado_live.audio import DecodeLimits, StreamFormat
+from tornado_live.errors import AudioError
+
+LIMITS = DecodeLimits(max_whole_seconds=30.0)
+CUTS = (1, 7, 64, 960, 1 << 20)
+MAX_PCM_BYTES = 64 * 2**20
+
+PCM_LABELS = ("s16le", "s24le", "f32le", "f64le", "u8", "mulaw", "alaw", "audio/l16")
+RATES_HZ = (8_000, 16_000, 44_100, 192_000)
+
+
+def target(name: str) -> Callable[[bytes], None]:
+    """The function to fuzz: its first two bytes choose the cut, label, rate and channels."""
+    registry = CodecRegistry.load()
+    codec = next(loaded.codec for loaded in registry.codecs if loaded.codec.name == name)
+
+    def run(data: bytes) -> None:
+        if len(data) < 3:
+            return
+        cut = CUTS[data[0] % len(CUTS)]
+        label = PCM_LABELS[data[0] >> 4 & 7] if name == "pcm" else name
+        declared = StreamFormat(label, RATES_HZ[data[1] & 3], data[1] >> 4)
+        stream = data[2:]
+        pcm_bytes = 0
+        try:
+            if name != "pcm":
+                codec.sniff(stream, declared)
+            decoder = codec.open(declared, LIMITS)
+            for i in range(0, len(stream), cut):
+                pcm_bytes += len(_checked(decoder.decode(stream[i : i + cut])))
+                assert decoder.info is None or decoder.info.lost_bytes <= 2 * len(stream)
+            pcm_bytes += len(_checked(decoder.flush()))
+        except AudioError:
+            pass
+        assert pcm_bytes <= MAX_PCM_BYTES
+
+    return run
+
+
+def _checked(pcm: bytes) -> bytes:
+    assert isinstance(pcm, bytes)
+    assert len(pcm) % 2 == 0
+    return pcm
+
+
+if __name__ == "__main__":
+    atheris.Setup([sys.argv[0], *sys.argv[2:]], target(sys.argv[1]))
+    atheris.Fuzz()
