@@ -78,12 +78,12 @@ class OggDemuxer:
         buffer, pos = bytes(self._rest), 0
         while True:
             pos = self._skip_debris(buffer, pos)
-            end = _page_end(buffer, pos)
+            end = page_end(buffer, pos)
             self._wanted = end - pos
             if end > len(buffer):
                 break
             raw = buffer[pos:end]
-            if not _is_sound(raw):
+            if raw[4] or checksum(raw) != raw[22:26]:
                 self._count_debris(1)
                 pos += 1
                 continue
@@ -112,7 +112,7 @@ class OggDemuxer:
 
     def _page(self, raw: bytes) -> OggPage | None:
         """Returns the page if it belongs to the chosen stream."""
-        _, _, flags, granule, serial, number, checksum, segments = _PAGE.unpack_from(raw)
+        _, _, flags, granule, serial, number, crc, segments = _PAGE.unpack_from(raw)
         table = raw[_PAGE.size : _PAGE.size + segments]
         body = _PAGE.size + segments
         if flags & _BEGINS:
@@ -122,10 +122,10 @@ class OggDemuxer:
             self._packet.clear()
         elif serial != self._serial:
             return None
-        if (number, checksum) in self._recent and not flags & _BEGINS:
+        if (number, crc) in self._recent and not flags & _BEGINS:
             self.lost_bytes += len(raw)
             return None
-        self._recent.append((number, checksum))
+        self._recent.append((number, crc))
         continues = bool(flags & _CONTINUED)
         if number != self._next_page or not continues:
             self.lost_bytes += len(self._packet)
@@ -150,7 +150,7 @@ class OggDemuxer:
                 self._packet_is_cut = False
 
 
-def _page_end(buffer: bytes, pos: int) -> int:
+def page_end(buffer: bytes, pos: int) -> int:
     """Where the page at `pos` ends, as far as its bytes tell: at least so many are needed."""
     end = pos + _PAGE.size
     if end <= len(buffer):
@@ -160,12 +160,11 @@ def _page_end(buffer: bytes, pos: int) -> int:
     return end
 
 
-def _is_sound(raw: bytes) -> bool:
-    """Whether the version and the checksum are right.
+def checksum(page: bytes) -> bytes:
+    """The four bytes that belong at offset 22 of a page.
 
     Ogg's CRC runs the bits of a byte the other way round than zlib's and starts from 0, so zlib's is
     given reversed bytes and its result is reversed.
     """
-    zeroed = (raw[:22] + bytes(4) + raw[26:]).translate(_REVERSED_BITS)
-    checksum = zlib.crc32(zeroed, 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return raw[4] == 0 and checksum.to_bytes(4, "big").translate(_REVERSED_BITS) == raw[22:26]
+    zeroed = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED_BITS)
+    return (zlib.crc32(zeroed, 0xFFFFFFFF) ^ 0xFFFFFFFF).to_bytes(4, "big").translate(_REVERSED_BITS)

@@ -39,6 +39,7 @@ class Mp4Decoder(PushDecoder):
         self._samples: deque[tuple[int, int]] = deque()
         self._since_moof = 0
         self._overhead = 0
+        self._repeated = False
         self._recent: deque[int] = deque(maxlen=16)
         self._lost_bytes = 0
         super().__init__()
@@ -99,16 +100,20 @@ class Mp4Decoder(PushDecoder):
         else:
             sequence, samples = fragment(body, self._track)
             fingerprint = hash(body)
-            if sequence and fingerprint in self._recent:  # a chunk was sent twice
-                self._lost_bytes += len(head + body) + sum(size for _, size in samples)
-                samples = []
+            self._repeated = sequence > 0 and fingerprint in self._recent  # a chunk was sent twice
+            if self._repeated:
+                self._lost_bytes += len(head + body)
             self._recent.append(fingerprint)
-            self._samples = deque(samples)
+            self._samples = deque(() if self._repeated else samples)
             self._since_moof = self._overhead = len(head + body)
 
     def _mdat(self, left: int) -> Parser:
         """Decodes the samples that lie in the next `left` bytes."""
         at, end = self._since_moof, self._since_moof + left
+        while self._repeated and at < end:
+            skipped = len((yield at - end))
+            self._lost_bytes += skipped
+            at += skipped
         while self._samples and self._samples[0][0] < end and self._packets is not None:
             offset, size = self._samples.popleft()
             if offset < at or not size:

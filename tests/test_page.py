@@ -18,7 +18,7 @@ from tornado_live.plugins import CodecRegistry
 pytestmark = pytest.mark.slow
 
 WEBM_HEADER = b"\x1a\x45\xdf\xa3"
-CONNECTED = "document.getElementById('status').textContent === 'Connected'"
+CONNECTED = "document.getElementById('status')?.textContent === 'Connected'"
 # Counts the replies that are played.
 COUNT_PLAYS = """
     globalThis.plays = 0;

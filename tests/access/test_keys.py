@@ -12,13 +12,14 @@ import pytest
 from tornado_live.access.keys import (
     KeyRing,
     create_key,
+    describe_keys,
     fingerprint,
     generate,
     read_keys,
     revoke_key,
 )
 from tornado_live.errors import SettingsError
-from tornado_live.settings import KeySettings, QuotaSettings
+from tornado_live.settings import KeySettings
 
 SECRET = "ak_only-for-this-test-0123456789"
 
@@ -45,7 +46,7 @@ def test_a_key_of_the_settings_is_found_by_value_and_by_hash() -> None:
 
 
 def test_a_created_key_is_kept_only_as_its_hash(keys_file: Path) -> None:
-    key = create_key(keys_file, "website", shared=True, limits=QuotaSettings(sessions=3, tokens_per_day=0))
+    key = create_key(keys_file, "website", shared=True, limits={"sessions": 3, "tokens_per_day": 0})
     text = keys_file.read_text()
     assert key not in text
     assert key.removeprefix("ak_") not in text
@@ -164,6 +165,25 @@ def test_a_file_that_becomes_wrong_or_goes_away_leaves_the_last_keys_in_force(ke
     os.unlink(keys_file)
     clock.advance(1.0)
     assert ring.find(fingerprint(key)) is not None
+
+
+def test_keys_are_described_without_their_hashes(keys_file: Path) -> None:
+    create_key(keys_file, "website", shared=True, limits={"sessions": "3"}, scopes=["instructions:custom"])
+    create_key(keys_file, "old", expires_at=datetime(2020, 1, 2, tzinfo=UTC))
+    create_key(keys_file, "gone")
+    revoke_key(keys_file, "gone")
+    website, old, gone = describe_keys(keys_file)
+    today = datetime.now(UTC).date().isoformat()
+    assert website == ("website", "valid", today, "", "yes", "instructions:custom", "sessions=3")
+    assert old[1:4] == ("expired", today, "2020-01-02")
+    assert gone[1] == f"revoked {today}"
+
+
+@pytest.mark.parametrize("limits", [{"sesions": 3}, {"sessions": "many"}, {"sessions": -1}, {"sessions": ""}])
+def test_a_limit_that_there_is_not_is_refused(keys_file: Path, limits: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match=r"sess?ions"):
+        create_key(keys_file, "website", limits=limits)
+    assert not keys_file.exists()
 
 
 def test_a_failed_rewrite_leaves_the_old_file(keys_file: Path) -> None:

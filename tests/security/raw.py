@@ -76,6 +76,13 @@ def upgrade(path: str = "/ws/live-audio", **headers: str) -> bytes:
     return request("GET", path, **standard, **headers)
 
 
+def masked(message: dict[str, Any]) -> bytes:
+    """A text frame (RFC 6455 §5.2), masked with zeros."""
+    data = json.dumps(message).encode()
+    assert len(data) < 126
+    return bytes([0x81, 0x80 | len(data)]) + bytes(4) + data
+
+
 class KeepAlive:
     """One HTTP connection for many requests, faster than a client library."""
 

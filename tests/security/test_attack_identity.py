@@ -15,10 +15,12 @@ from typing import Any
 
 import jwt
 import pytest
-from conftest import JOHN, MARY
+from conftest import JOHN, MARY, PAGE
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from raw import KeepAlive, answer_to, connected, request, status_of, upgrade
+from raw import KeepAlive, answer_to, connected, masked, request, status_of, upgrade
+from support import Socket
+from unprotected import KEYS
 
 from tornado_live.access.keys import create_key, revoke_key
 
@@ -63,6 +65,38 @@ async def test_02_succeeds_unprotected(unprotected: Any, caplog: pytest.LogCaptu
     answers = await with_the_key_in_the_url(unprotected.port)
     assert CANARY.encode() in answers
     assert CANARY in caplog.text
+
+
+async def ticket_for(port: int, **headers: str) -> str:
+    answer = await answer_to(port, request("POST", f"{API}/ticket", {}, X_API_Key=MARY, **headers))
+    ticket: str = json.loads(answer.partition(b"\r\n\r\n")[2])["ticket"]
+    return ticket
+
+
+async def is_known(port: int, ticket: str, origin: str) -> bool:
+    """Whether the socket that a ticket opens may start a session."""
+    async with connected(port) as (reader, writer):
+        writer.write(upgrade(f"/ws/live-audio?ticket={ticket}", Origin=origin))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(masked({"type": "get_rate_limits"}))
+        return b"rate_limit_status" in await asyncio.wait_for(reader.read(300), 5)
+
+
+@pytest.mark.slow
+@pytest.mark.gen_test(timeout=55)
+async def test_02_a_ticket_opens_one_socket_of_a_thousand(make_protected: Any) -> None:
+    server = await make_protected(auth={"failures_per_minute": 10_000})
+    ticket = await ticket_for(server.port, Origin=PAGE)
+    opened = [await is_known(server.port, ticket, PAGE) for _ in range(1000)]
+    assert opened == [True] + [False] * 999
+
+
+@pytest.mark.gen_test
+async def test_02_a_ticket_is_worthless_on_another_page(make_protected: Any) -> None:
+    server = await make_protected(cors={"origins": [PAGE, "https://other.example"]})
+    ticket = await ticket_for(server.port, Origin=PAGE)
+    assert not await is_known(server.port, ticket, "https://other.example")
+    assert not await is_known(server.port, ticket, PAGE)
 
 
 # Row 3: a session's id can be guessed or seen; it must not be enough.
@@ -217,6 +251,27 @@ def test_23_succeeds_unprotected() -> None:
     assert [naive_verify(token) for token in forged_tokens()].count(None) < len(forged_tokens())
 
 
+async def keys_tried(port: int, tries: int) -> int:
+    """Wrong keys, of so many sent one after the other, that were looked at."""
+    async with connected(port) as streams:
+        client = KeepAlive(*streams)
+        wires = (request("GET", f"{API}/sessions", X_API_Key=f"ak_guess-{number}") for number in range(tries))
+        return [(await client.ask(wire))[0] for wire in wires].count(401)
+
+
+@pytest.mark.gen_test
+async def test_23_who_guesses_keys_must_wait(protected: Any) -> None:
+    assert 20 <= await keys_tried(protected.port, 500) <= 25
+    answer = await answer_to(protected.port, request("GET", f"{API}/sessions", X_API_Key=MARY))
+    assert status_of(answer) == 429
+    assert b"Retry-After: " in answer
+
+
+@pytest.mark.gen_test
+async def test_23_guessing_succeeds_unprotected(unprotected: Any) -> None:
+    assert await keys_tried(unprotected.port, 500) == 500
+
+
 # Row 24: a revoked key.
 
 
@@ -233,3 +288,33 @@ async def test_24_a_revoked_key_is_refused_without_a_restart(make_protected: Any
         await asyncio.sleep(0.05)
         assert time.monotonic() - revoked_at < 2.0
     assert status_of(await answer_to(server.port, wire)) == 401
+
+
+@pytest.mark.slow
+@pytest.mark.gen_test(timeout=50)
+async def test_24_a_revoked_keys_socket_is_closed_within_35_seconds(
+    make_protected: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys.yaml"
+    key = create_key(path, "website")
+    server = await make_protected(auth={"mode": "keys", "keys": [], "keys_file": str(path)})
+    socket = await Socket.open(server, X_API_Key=key)
+    await socket.start(session_id="s1")
+    revoke_key(path, "website")
+    assert await socket.closed(35) == 1008
+    assert "auth_failed" in json.dumps(socket.seen) or socket.connection.close_reason == "auth_failed"
+
+
+@pytest.mark.gen_test
+async def test_24_succeeds_unprotected(unprotected: Any) -> None:
+    """There, keys are read once: taking one out of the list is not noticed by a socket that is open."""
+    socket = await Socket.open(unprotected, X_API_Key=MARY)
+    await socket.send({"type": "start_session", "session_id": "s1"})
+    await socket.message()
+    KEYS.pop(MARY)
+    try:
+        await socket.send({"type": "get_status"})
+        assert (await socket.message())["type"] == "rate_limit_status"
+    finally:
+        KEYS[MARY] = "mary"
+        socket.close()

@@ -48,6 +48,35 @@ async def test_01_succeeds_unprotected(unprotected: Any) -> None:
     assert await sockets_opened(unprotected.port) > 0
 
 
+async def sessions_read_by_a_rebound_name(port: int) -> int:
+    """A page whose own name was pointed at this machine: the browser takes it for the same origin."""
+    wires = [
+        f"GET /api/v1/live-audio/{path} HTTP/1.1\r\nHost: {host}\r\nX-API-Key: x\r\n\r\n".encode()
+        for path in ("sessions", "session/s1/status", "session/s1/transcript")
+        for host in ("rebound.evil.example", f"rebound.evil.example:{port}", "169.254.169.254")
+    ]
+    return [status_of(await answer_to(port, wire)) for wire in wires].count(200)
+
+
+@pytest.mark.gen_test
+async def test_01_a_rebound_name_reads_nothing(make_server: Any, scripted_ears: Any) -> None:
+    """On a laptop, with `auth.mode: none`."""
+    server = await make_server(scripted_ears)
+    started = await answer_to(
+        server.port, request("POST", "/api/v1/live-audio/session/start", {"session_id": "s1"})
+    )
+    assert status_of(started) == 200
+    assert await sessions_read_by_a_rebound_name(server.port) == 0
+    assert status_of(await answer_to(server.port, request("GET", "/api/v1/live-audio/sessions"))) == 200
+
+
+@pytest.mark.gen_test
+async def test_01_rebinding_succeeds_unprotected(unprotected: Any) -> None:
+    unprotected.open_to_all = True
+    unprotected.sessions["s1"] = {}
+    assert await sessions_read_by_a_rebound_name(unprotected.port) > 0
+
+
 METHODS_AND_PATHS = [
     ("OPTIONS", "/api/v1/live-audio/transcribe"),
     ("OPTIONS", "/api/v1/live-audio/nowhere"),

@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from raw import answer_to, request, status_of, upgrade
+from raw import answer_to, masked, request, status_of, upgrade
 from support import Socket
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -387,6 +387,38 @@ async def test_20_succeeds_unprotected(tmp_path: Path) -> None:
     finally:
         server.stop()
         await server.close_all_connections()
+
+
+@pytest.mark.gen_test
+async def test_20_a_new_certificate_is_used_without_dropping_a_socket(
+    make_protected: Any, tmp_path: Path
+) -> None:
+    """What SIGHUP does."""
+    cert_file, key_file = make_certificate(tmp_path)
+    server = await make_protected(server={"tls": {"cert_file": cert_file, "key_file": key_file}})
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    async def shown() -> bytes:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+        certificate: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return certificate
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+    writer.write(upgrade(X_API_Key=MARY))
+    await reader.readuntil(b"\r\n\r\n")
+    old = await shown()
+    make_certificate(tmp_path)
+    server.reload()
+    new = await shown()
+    assert new != old
+    writer.write(masked({"type": "get_rate_limits"}))
+    assert b"rate_limit_status" in await asyncio.wait_for(reader.read(500), 5)
+    Path(cert_file).write_text("not a certificate")
+    server.reload()
+    assert await shown() == new
+    writer.close()
 
 
 # Row 25: other people's code.

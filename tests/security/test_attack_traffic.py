@@ -11,14 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import MARY
-from raw import KeepAlive, answer_to, connected, request, status_of, upgrade
+from raw import KeepAlive, answer_to, connected, masked, request, status_of, upgrade
 from support import Socket
 
 API = "/api/v1/live-audio"
@@ -96,6 +96,33 @@ async def test_08_a_thousand_slow_connections_hold_nobody_up(make_protected: Any
         writer.close()
 
 
+async def waiting_sockets(port: int) -> int:
+    """WebSockets without a key, of 50, that stay open side by side."""
+    async with AsyncExitStack() as stack:
+        waiting = [await stack.enter_async_context(connected(port)) for _ in range(50)]
+        for _, writer in waiting:
+            writer.write(upgrade())
+        closed = 0
+        for reader, _ in waiting:
+            await reader.readuntil(b"\r\n\r\n")
+            try:
+                async with asyncio.timeout(0.05):
+                    closed += b"\x88" in await reader.read(1000)
+            except TimeoutError:
+                pass
+        return len(waiting) - closed
+
+
+@pytest.mark.gen_test
+async def test_08_twenty_sockets_of_one_address_may_wait_for_a_key(protected: Any) -> None:
+    assert await waiting_sockets(protected.port) == 20
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_08_waiting_succeeds_unprotected(unprotected: Any) -> None:
+    assert await waiting_sockets(unprotected.port) == 50
+
+
 # Row 9: readers that do not read.
 
 READERS = 20
@@ -126,13 +153,6 @@ def model_elsewhere() -> Iterator[Any]:
     assert process.stdout is not None
     yield SimpleNamespace(**json.loads(process.stdout.readline()))
     process.communicate()
-
-
-def masked(message: dict[str, Any]) -> bytes:
-    """A text frame (RFC 6455 §5.2), masked with zeros."""
-    data = json.dumps(message).encode()
-    assert len(data) < 126
-    return bytes([0x81, 0x80 | len(data)]) + bytes(4) + data
 
 
 async def stall(reader: socket.socket, port: int) -> None:
@@ -203,7 +223,7 @@ from raw import connected, upgrade
 
 async def flood(port, key, frame):
     async with connected(port) as (reader, writer):
-        writer.write(upgrade(X_API_Key=key))
+        writer.write(upgrade(X_API_Key=key) if key else upgrade())
         await reader.readuntil(b"\\r\\n\\r\\n")
         received = b""
         try:
@@ -252,11 +272,13 @@ PING_FRAME = b"\x89\x80" + bytes(4)
 
 
 @asynccontextmanager
-async def flooders(port: int, frame: bytes, count: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def flooders(
+    port: int, frame: bytes, count: int, key: str = MARY
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Connections, in a process of their own, that send without a pause until they are closed."""
     code = FLOODER.format(folder=str(__file__).rpartition("/")[0])
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, str(port), MARY, frame.hex(), str(count), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", code, str(port), key, frame.hex(), str(count), stdout=asyncio.subprocess.PIPE
     )
     try:
         yield process
@@ -266,9 +288,9 @@ async def flooders(port: int, frame: bytes, count: int) -> AsyncIterator[asyncio
         await process.wait()
 
 
-async def closed_floods(port: int, frame: bytes, count: int, within_s: float) -> int:
+async def closed_floods(port: int, frame: bytes, count: int, within_s: float, key: str = MARY) -> int:
     """How many of the flooders were told 4429 and closed."""
-    async with flooders(port, frame, count) as process:
+    async with flooders(port, frame, count, key) as process:
         try:
             async with asyncio.timeout(within_s):
                 out, _ = await process.communicate()
@@ -302,6 +324,13 @@ async def test_10_twenty_flooders_disturb_nobody_and_are_closed(make_protected: 
 async def test_10_a_flood_of_pings_is_closed(make_protected: Any) -> None:
     server = await make_protected(limits={"messages_per_second": 60})
     assert await closed_floods(server.port, PING_FRAME, 2, within_s=15) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.gen_test(timeout=30)
+async def test_10_a_flood_before_authentication_is_closed(make_protected: Any) -> None:
+    server = await make_protected(auth={"failures_per_minute": 10_000})
+    assert await closed_floods(server.port, MESSAGE_FRAME, 2, within_s=15, key="") == 2
 
 
 @pytest.mark.slow

@@ -36,6 +36,7 @@ class UnprotectedServer:
         self.setups: list[dict[str, Any]] = []
         self.requests: Counter[str] = Counter()
         self.limit_addresses = False
+        self.open_to_all = False
         application = Application(
             [
                 (r"/api/v1/live-audio/session/start", Start, {"server": self}),
@@ -74,7 +75,7 @@ class Base(RequestHandler):
             self.server.requests[address] += 1
             if self.server.requests[address] > REQUESTS_PER_ADDRESS:
                 raise HTTPError(429)
-        if self.request.method != "OPTIONS" and key not in KEYS:
+        if self.request.method != "OPTIONS" and key not in KEYS and not self.server.open_to_all:
             raise HTTPError(401, reason=f"Unknown key {key}")
 
     def options(self, *args: str) -> None:

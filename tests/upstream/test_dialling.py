@@ -121,14 +121,25 @@ def test_planned_dials_are_no_outage(story: Story) -> None:
     ("error", "told"),
     [
         (ConnectionClosed(1007, "Thinking level is not supported for this model"), UpstreamRefused),
-        (ConnectionClosed(1011, "You exceeded your current quota"), UpstreamQuota),
         (UpstreamRefused(), UpstreamRefused),
-        (UpstreamQuota(retry_after_s=5), UpstreamQuota),
     ],
 )
 def test_a_refusal_is_not_tried_again(story: Story, error: UpstreamError, told: type[UpstreamError]) -> None:
     with pytest.raises(told):
         story.fails(error)
+
+
+@pytest.mark.parametrize("error", [UpstreamQuota(retry_after_s=5), ConnectionClosed(1011, "quota")])
+def test_a_used_up_quota_is_fatal_to_a_new_conversation(error: UpstreamError) -> None:
+    with pytest.raises(UpstreamQuota):
+        Story().dial_fails(error, resuming=False)
+
+
+def test_a_running_conversation_waits_for_quota_as_long_as_it_is_told_and_may(story: Story) -> None:
+    assert story.fails(ConnectionClosed(1011, "quota", retry_after_s=5)).delay_s == 5
+    assert story.dial_fails(UpstreamQuota(retry_after_s=10)).delay_s == 10
+    with pytest.raises(UpstreamQuota):
+        story.dial_fails(UpstreamQuota(retry_after_s=20))
 
 
 def test_a_refused_handle_is_dropped_for_one_fresh_dial(story: Story) -> None:

@@ -612,21 +612,29 @@ async def test_a_backend_that_never_resumes_is_asked_afresh(connector: FakeConne
         assert [dial.handle for dial in connector.dials] == [None, "h1", "h1", "h1", None]
 
 
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (ConnectionClosed(1007, "API key not valid."), UpstreamRefused),
-        (ConnectionClosed(1011, "RESOURCE_EXHAUSTED"), UpstreamQuota),
-    ],
-)
 @pytest.mark.gen_test
-async def test_a_refusal_under_way_ends_the_link(
-    connector: FakeConnector, ears: Ears, error: UpstreamError, told: type[UpstreamError]
+async def test_a_refusal_under_way_ends_the_link(connector: FakeConnector, ears: Ears) -> None:
+    async with linked(connector, ears):
+        (await connector.connection()).cut(ConnectionClosed(1007, "API key not valid."))
+        assert type((await ears.hears(LinkFailed)).error) is UpstreamRefused
+        assert len(connector.dials) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_quota_that_is_used_up_under_way_is_waited_for_and_told_in_the_end(
+    connector: FakeConnector, ears: Ears
 ) -> None:
     async with linked(connector, ears):
-        (await connector.connection()).cut(error)
-        assert type((await ears.hears(LinkFailed)).error) is told
-        assert len(connector.dials) == 1
+        first = await connector.connection()
+        connector.answers = [UpstreamQuota(retry_after_s=0.1)]
+        first.cut(ConnectionClosed(1011, "RESOURCE_EXHAUSTED", retry_after_s=0.1))
+        second = await connector.connection(1)
+        assert connector.dials[2].at - connector.dials[1].at >= 0.1
+        connector.default = UpstreamQuota(retry_after_s=5.0)
+        second.cut()
+        failed = await ears.hears(LinkFailed)
+        assert type(failed.error) is UpstreamQuota
+        assert failed.error.retry_after_s == 5.0
 
 
 @pytest.mark.gen_test

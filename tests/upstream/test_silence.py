@@ -125,7 +125,8 @@ def test_an_end_of_stream_with_nothing_to_end_is_nothing() -> None:
 def test_a_model_that_needs_no_trailing_audio_gets_the_stream_end_alone() -> None:
     silence = rule(needs_silence=False)
     last = recorder(silence, 0.25, 4)
-    assert drain(silence, last) == [(pytest.approx(last + 1.5), None)]
+    [(at, piece)] = drain(silence, last)
+    assert (at, piece) == (pytest.approx(last + 1.5), None)
 
 
 def test_a_client_that_marks_its_turns_gets_no_silence() -> None:

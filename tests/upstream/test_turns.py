@@ -32,10 +32,10 @@ SILENT_VOICE = AudioDelta(b"\x01\x00" * 2400)
 class Story:
     """A conversation with a clock of its own."""
 
-    def __init__(self, **policy: object) -> None:
-        settings = LinkPolicy(**policy)  # type: ignore[arg-type]
-        self.uplink = Uplink(settings)
-        self.turns = Turns(settings, self.uplink)
+    def __init__(self, *, may_stay_silent: bool = False, nudge: str | None = None) -> None:
+        policy = LinkPolicy(nudge=nudge)
+        self.uplink = Uplink(policy)
+        self.turns = Turns(policy, self.uplink, may_stay_silent=may_stay_silent)
         self.now = 1000.0
 
     def model(self, *events: ConnectionEvent) -> list[LinkEvent]:
@@ -318,6 +318,32 @@ def test_a_turn_without_an_answer_is_tried_on_another_connection_and_then_has_fa
     story.passes(0.2)
     assert story.stalled() == Stall((TurnFailed("stalled"), TurnComplete()), redial=False)
     assert story.quiet()
+
+
+def test_a_model_that_may_stay_silent_is_not_asked_a_second_time() -> None:
+    story = Story(may_stay_silent=True)
+    story.user(speech(1.0))
+    story.model(InputTranscript("talking to someone else"))
+    story.passes(10.0)
+    story.turns.sign_of_life(story.now)
+    story.passes(5.1)
+    assert story.stalled() == Stall((TurnFailed("stalled"), TurnComplete()), redial=False)
+    assert story.lost() == ([], False, [])
+
+
+def test_a_model_that_may_stay_silent_and_shows_no_sign_of_life_is_left() -> None:
+    story = Story(may_stay_silent=True)
+    story.model(InputTranscript("hi"))
+    story.passes(15.1)
+    assert story.stalled() == Stall((TurnFailed("stalled"), TurnComplete()), redial=True)
+
+
+def test_text_is_owed_an_answer_even_by_a_model_that_may_stay_silent() -> None:
+    story = Story(may_stay_silent=True)
+    story.user(Text("hi"))
+    story.passes(15.1)
+    assert story.stalled() == Stall((), redial=True)
+    assert story.lost()[2] == [Text("hi")]
 
 
 def test_a_reply_that_stops_in_the_middle_has_stalled(story: Story) -> None:

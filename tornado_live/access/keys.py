@@ -10,12 +10,13 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from tornado_live.access.watched import WatchedFile
 from tornado_live.errors import SettingsError
@@ -137,9 +138,12 @@ def create_key(
     scopes: Iterable[Scope] = (),
     shared: bool = False,
     expires_at: datetime | None = None,
-    limits: QuotaSettings | None = None,
+    limits: Mapping[str, object] | None = None,
 ) -> str:
     """Adds a new key to the file, which is made if need be, and returns the key: it is told only once.
+
+    Args:
+        limits: fields of QuotaSettings, which replace the same limits of the settings.
 
     Raises:
         SettingsError: the file is wrong, or a key of that name is still valid, or the name or a limit
@@ -155,14 +159,35 @@ def create_key(
             sha256=fingerprint(secret),
             shared=shared,
             scopes=tuple(scopes),
-            limits=limits,
+            limits=QuotaSettings.model_validate(limits) if limits else None,
             created_at=datetime.now(UTC).replace(microsecond=0),
             expires_at=expires_at,
         )
     except ValidationError as error:
-        raise SettingsError([f"{name!r}: {problem['msg']}" for problem in error.errors()]) from None
+        raise SettingsError([_sentence(problem) for problem in error.errors()]) from None
     _write_keys(path, [*keys, entry])
     return secret
+
+
+def describe_keys(path: Path) -> list[tuple[str, ...]]:
+    """Of each key: name, state, created, expires, shared, scopes, limits, as words.
+
+    Raises:
+        SettingsError: the file is missing or wrong.
+    """
+    now = datetime.now(UTC)
+    return [
+        (
+            key.name,
+            _state(key, now),
+            _day(key.created_at),
+            _day(key.expires_at),
+            "yes" if key.shared else "no",
+            " ".join(key.scopes),
+            " ".join(f"{name}={getattr(key.limits, name)}" for name in _limits_named(key)),
+        )
+        for key in read_keys(path)
+    ]
 
 
 def revoke_key(path: Path, name: str) -> None:
@@ -182,6 +207,24 @@ def revoke_key(path: Path, name: str) -> None:
             for key in keys
         ],
     )
+
+
+def _state(key: KeySettings, now: datetime) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {_day(key.revoked_at)}"
+    return "expired" if key.expires_at is not None and key.expires_at <= now else "valid"
+
+
+def _day(moment: datetime | None) -> str:
+    return "" if moment is None else moment.astimezone(UTC).date().isoformat()
+
+
+def _limits_named(key: KeySettings) -> list[str]:
+    return [] if key.limits is None else sorted(key.limits.model_fields_set)
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
 
 
 def _write_keys(path: Path, keys: Iterable[KeySettings]) -> None:

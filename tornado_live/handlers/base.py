@@ -131,9 +131,19 @@ class BaseHandler(RequestHandler):
                 error, getattr(self, "caller", None), self.address, action=type(self).__name__
             )
         self.set_status(error.status)
+        if isinstance(error, MethodNotAllowed):
+            self.set_header("Allow", ", ".join(self._own_methods()))
         if error.retry_after_s is not None:
             self.set_header("Retry-After", str(max(1, round(error.retry_after_s))))
         self.finish(replies.encode(replies.error_body(error) | self.error_data(error)))
+
+    def _own_methods(self) -> list[str]:
+        names = [(name, name.lower()) for name in self.SUPPORTED_METHODS]
+        return [
+            name
+            for name, attribute in names
+            if getattr(type(self), attribute) is not getattr(RequestHandler, attribute)
+        ]
 
     def error_data(self, error: LiveError) -> dict[str, Any]:
         """Further fields of an error's body."""

@@ -216,7 +216,10 @@ class AudioDelivered:
 
 @dataclass(frozen=True, slots=True)
 class TurnFailed:
-    """The model owes an answer and gave none: `empty`, `silent`, `stalled`, `rejected`, `lost`."""
+    """The model owes an answer and gave none: `empty`, `silent`, `stalled`, `rejected`, `lost`.
+
+    A `TurnComplete` follows at once.
+    """
 
     reason: str
 

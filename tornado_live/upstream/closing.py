@@ -23,7 +23,7 @@ class ClosingKind(enum.Enum):
     """The handle or the state behind it is of no use: dial once without it."""
 
     QUOTA = "quota"
-    """Dialling again makes it worse."""
+    """Dialling again at once makes it worse."""
 
     FATAL = "fatal"
     """Set-up, model name or key are refused: the same again gets the same answer."""

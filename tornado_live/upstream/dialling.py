@@ -65,7 +65,8 @@ class Outage:
         connected = self._connected_at is not None
         self._forget_if_stable(now)
         kind = kind_of(error)
-        if kind in (ClosingKind.FATAL, ClosingKind.QUOTA):
+        # A quota of connections may still count the one that was just left.
+        if kind is ClosingKind.FATAL or (kind is ClosingKind.QUOTA and not self._ever_connected):
             raise told(error) from None
         fresh = False
         if kind is ClosingKind.RETRY_FRESH:
@@ -91,7 +92,7 @@ class Outage:
     def _delay_s(self, error: UpstreamError, now: float) -> float:
         policy = self._policy
         pause_s = policy.backoff_s[min(self._attempts, len(policy.backoff_s) - 1)]
-        next_at = now + self._draw(0.0, pause_s)
+        next_at = now + max(self._draw(0.0, pause_s), error.retry_after_s or 0.0)
         if len(self._dials) == policy.max_dials:
             next_at = max(next_at, self._dials[0] + policy.dial_window_s)
         assert self._began_at is not None

@@ -75,7 +75,7 @@ class Link:
         self._handle = handle
         self._resumable = True
         self._uplink = Uplink(policy)
-        self._turns = Turns(policy, self._uplink)
+        self._turns = Turns(policy, self._uplink, may_stay_silent=profile.may_stay_silent)
         self._silence = TrailingSilence(
             policy, needs_silence=profile.needs_trailing_audio, enabled=setup.turn_detection == "auto"
         )

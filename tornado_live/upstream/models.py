@@ -34,6 +34,7 @@ class ModelProfile:
         modalities: what it can answer in.
         honours_audio_stream_end: `audioStreamEnd` ends the user's turn.
         needs_trailing_audio: notices that the user has stopped only while audio goes on arriving.
+        may_stay_silent: decides by itself whether speech is meant for it (proactive audio, always on).
         accepts_language: takes a language for its speech and transcripts; others find it out.
         accepts_manual_turns: turn detection can be switched off (`activityStart`, `activityEnd`).
         max_connection_age_s: Google closes a connection at this age.
@@ -44,6 +45,7 @@ class ModelProfile:
     modalities: frozenset[Modality] = frozenset({"audio"})
     honours_audio_stream_end: bool = True
     needs_trailing_audio: bool = False
+    may_stay_silent: bool = False
     accepts_language: bool = False
     accepts_manual_turns: bool = True
     max_connection_age_s: float = 600.0
@@ -59,6 +61,7 @@ def _live_3_8(name: str) -> ModelProfile:
         name,
         honours_audio_stream_end=False,
         needs_trailing_audio=True,
+        may_stay_silent=True,
         accepts_language=True,
         # Closed at exactly 58 minutes and without goAway, users report; the documented 10 minutes
         # hold for the older models.

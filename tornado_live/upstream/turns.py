@@ -45,11 +45,15 @@ class Turns:
     """The state of the open exchange. Every method takes the time in monotonic seconds.
 
     A `TurnFailed` is always followed by a `TurnComplete`, the model's own or one made here.
+
+    Args:
+        may_stay_silent: the model need not answer speech: it is not asked a second time.
     """
 
-    def __init__(self, policy: LinkPolicy, uplink: Uplink) -> None:
+    def __init__(self, policy: LinkPolicy, uplink: Uplink, *, may_stay_silent: bool = False) -> None:
         self._policy = policy
         self._uplink = uplink
+        self._may_stay_silent = may_stay_silent
         self._in_activity = False
         self._speaking = False
         self._loud_at = float("-inf")
@@ -62,6 +66,7 @@ class Turns:
     def _begin_turn(self, now: float) -> None:
         self._heard = ""
         self._owed = False
+        self._asked = False
         self._replying = False
         self._generated = False
         self._stall_s = self._policy.stall_s
@@ -92,6 +97,7 @@ class Turns:
             self._loud_at = now
         elif isinstance(item, Text) or item is Signal.ACTIVITY_END:
             self._in_activity = False
+            self._asked = True
             self._owe(now)
         elif item is Signal.ACTIVITY_START:
             self._in_activity = True
@@ -146,7 +152,7 @@ class Turns:
     def _reply(self, now: float) -> None:
         if not self._replying:
             self._replying = True
-            self._owed = self._redialled = False
+            self._owed = self._asked = self._redialled = False
             self._heard = ""
             self._reply_began_at = now
             self._uplink.consumed()
@@ -231,11 +237,13 @@ class Turns:
         return self._no_sign_of_life(now)
 
     def _unanswered(self, now: float) -> Stall:
-        if not self._redialled:
+        suspect = not self._redialled
+        if suspect and (self._asked or not self._may_stay_silent):
             self._redialled = True
             return Stall((), redial=True)
+        dead = suspect and now - self._heard_anything_at >= self._stall_s
         self._end_turn(now)
-        return Stall((TurnFailed("stalled"), TurnComplete()), redial=False)
+        return Stall((TurnFailed("stalled"), TurnComplete()), redial=dead)
 
     def _no_sign_of_life(self, now: float) -> Stall | None:
         """Someone was loud, and nothing comes, not even a transcript: a dead connection, or noise."""
