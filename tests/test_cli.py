@@ -7,6 +7,7 @@ import json
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -228,6 +229,22 @@ def test_serve_says_where_it_is_and_ends_cleanly(start, tmp_path, number):
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+@pytest.fixture
+def taken_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield str(listener.getsockname()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["serve", "emulate"])
+def test_a_port_that_is_taken_is_told_and_ends_the_process(start, tmp_path, taken_port, name):
+    process = start(name, "--host", "127.0.0.1", "--port", taken_port, cwd=tmp_path)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "Address already in use" in errors
     assert "Traceback" not in errors
 
 

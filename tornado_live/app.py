@@ -48,7 +48,7 @@ from tornado_live.sessions.oneshot import OneShot
 from tornado_live.sessions.options import SessionOptions
 from tornado_live.sessions.registry import RegistryPolicy, SessionRegistry
 from tornado_live.sessions.session import Session, SessionPolicy
-from tornado_live.settings import AudioSettings, GeminiSettings, Settings, secret_values
+from tornado_live.settings import AudioSettings, GeminiSettings, Settings, read_yaml, secret_values
 from tornado_live.store.base import SessionRecord, TurnRecord
 from tornado_live.store.sqlite import SqliteStore
 from tornado_live.telemetry import logs
@@ -350,7 +350,8 @@ def _emulator(settings: Settings) -> EmulatorThread | None:
                 ["gemini.api_key: set GOOGLE_API_KEY, or emulator.mode: auto to run without a key."]
             )
         return None
-    return EmulatorThread(EmulatorOptions())
+    scenario = settings.emulator.scenario
+    return EmulatorThread(EmulatorOptions(scenario=read_yaml(scenario) if scenario is not None else None))
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

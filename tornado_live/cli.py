@@ -51,14 +51,28 @@ def emulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 3443,
     scenario: Annotated[
-        Path | None, typer.Option(help="YAML file of faults.", exists=True, dir_okay=False)
+        str | None, typer.Option(help="YAML file of faults and scripts, or the name of a built-in scenario.")
     ] = None,
+    ears: Annotated[str, typer.Option(help="What recognises speech: auto, real, scripted or none.")] = "auto",
+    voice: Annotated[str, typer.Option(help="What speaks: auto, espeak or tone.")] = "auto",
+    time_scale: Annotated[
+        float, typer.Option(help="Lifetimes and deadlines run so many times faster.", min=0.001)
+    ] = 1.0,
     journal: Annotated[Path | None, typer.Option(help="File to write every frame to, as JSON lines.")] = None,
 ) -> None:
     """Run the emulator of Gemini Live alone."""
     from tornado_live.emulator import Emulator, EmulatorOptions
     from tornado_live.emulator.main import run
+    from tornado_live.emulator.options import EARS, VOICES
+    from tornado_live.emulator.scenarios import builtin_scenarios
     from tornado_live.settings import read_yaml
+
+    if ears not in EARS:
+        raise typer.BadParameter(f"choose {', '.join(EARS)}.", param_hint="--ears")
+    if voice not in VOICES:
+        raise typer.BadParameter(f"choose {', '.join(VOICES)}.", param_hint="--voice")
+    builtin = builtin_scenarios(read_yaml)
+    faults = builtin[scenario] if scenario in builtin else read_yaml(Path(scenario)) if scenario else None
 
     def say_where(emulator: Emulator) -> None:
         print(
@@ -66,12 +80,18 @@ def emulate(
             flush=True,
         )
 
-    faults = read_yaml(scenario) if scenario is not None else None
+    options = EmulatorOptions(
+        host,
+        port,
+        ears=ears,  # type: ignore[arg-type]
+        voice=voice,  # type: ignore[arg-type]
+        scenario=faults,
+        scenarios=builtin,
+        journal_path=str(journal) if journal else None,
+        time_scale=time_scale,
+    )
     try:
-        run(
-            EmulatorOptions(host, port, scenario=faults, journal_path=str(journal) if journal else None),
-            say_where,
-        )
+        run(options, say_where)
     except ValueError as error:
         _fail(str(error))
 

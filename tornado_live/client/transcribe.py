@@ -66,7 +66,7 @@ class Transcript:
         return " ".join(exchange.text for exchange in self.exchanges if exchange.text)
 
     def as_json(self) -> Message:
-        """The object that `transcribe --json` prints; `docs` name its fields."""
+        """The object that `transcribe --json` prints; `transcribe --help` names its fields."""
         return {"text": self.text, **asdict(self)}
 
 

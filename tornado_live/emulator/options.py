@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 EarsChoice = Literal["auto", "real", "scripted", "none"]
 VoiceChoice = Literal["auto", "espeak", "tone"]
+
+EARS: Final[tuple[str, ...]] = get_args(EarsChoice)
+VOICES: Final[tuple[str, ...]] = get_args(VoiceChoice)
 
 
 @dataclass(frozen=True)
