@@ -8,7 +8,8 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -48,8 +49,16 @@ from tornado_live.sessions.oneshot import OneShot
 from tornado_live.sessions.options import SessionOptions
 from tornado_live.sessions.registry import RegistryPolicy, SessionRegistry
 from tornado_live.sessions.session import Session, SessionPolicy
-from tornado_live.settings import AudioSettings, GeminiSettings, Settings, read_yaml, secret_values
+from tornado_live.settings import (
+    AudioSettings,
+    GeminiSettings,
+    Settings,
+    TlsSettings,
+    read_yaml,
+    secret_values,
+)
 from tornado_live.store.base import SessionRecord, TurnRecord
+from tornado_live.store.behind import WriteBehind
 from tornado_live.store.sqlite import SqliteStore
 from tornado_live.telemetry import logs
 from tornado_live.upstream.base import HistoryTurn, LinkEvent, UpstreamSetup, VoiceActivityDetection
@@ -81,38 +90,58 @@ class LiveServer:
         self._emulator = _emulator(settings)
         self._codecs = CodecRegistry.load(settings.codecs.disabled, settings.codecs.plugins_dir)
         self._catalogue = ModelCatalogue(settings.gemini.default_model, settings.gemini.aliases)
-        self._store = SqliteStore(settings.store.path)
+        self._store = WriteBehind(SqliteStore(settings.store.path))
         self._limiter = Limiter(settings.limits, sessions_per_owner=settings.sessions.per_owner)
         self._intake_policy = _intake_policy(settings.audio)
+        self._tls = _tls(settings)
         self._servers: list[HTTPServer] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._parts = AsyncExitStack()
 
     async def start(self) -> None:
         """Listens when it returns; the link to the model goes on loading.
 
         Raises:
-            SettingsError: a port is taken, or a file cannot be used.
+            SettingsError: a port is taken, or a file cannot be used. Nothing is left running.
+            StoreUnavailable
         """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        started = self._parts
         await self._store.open()
-        key = self.settings.gemini.api_key
+        started.push_async_callback(self._store.close)
+        started.push_async_callback(self._limiter.close)
         if self._emulator is not None:
             await asyncio.to_thread(self._emulator.start)
-            self._connector = GeminiConnector(
-                self.settings.gemini,
-                api_key=NO_KEY,
-                base_url=self._emulator.url,
-                ca_file=self._emulator.ca_file,
-            )
-        else:
-            assert key is not None
-            self._connector = GeminiConnector(self.settings.gemini, api_key=key.get_secret_value())
+            started.push_async_callback(asyncio.to_thread, self._emulator.stop)
+        self._connector = self._make_connector()
+        started.push_async_callback(self._connector.close)
         self.services = self._make_services()
+        started.push_async_callback(self._close_connections)
+        self._loading = self._spawn(self._connector.start())
+        self._spawn(self._sweep())
+        started.push_async_callback(self.services.registry.close)
+        started.callback(self._stop_listening)
         self._listen()
-        self._tasks = [asyncio.create_task(self._connector.start()), asyncio.create_task(self._sweep())]
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """A task that ends with the server."""
+        task = asyncio.create_task(work)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.wait([task])
+
+        self._parts.push_async_callback(end)
+        return task
 
     async def ready(self) -> None:
         """Returns when sessions can be started without waiting for the link to load."""
-        await self._tasks[0]
+        await self._loading
 
     async def drain(self) -> None:
         """Refuses new sessions, tells all clients, and waits until the replies under way are complete."""
@@ -132,21 +161,39 @@ class LiveServer:
 
     async def stop(self) -> None:
         """Ends everything at once; sessions keep their records. Nothing is left when it returns."""
+        await self._parts.aclose()
+
+    def reload(self) -> None:
+        """Reads the files of keys and the certificate again; what cannot be read stays as it was."""
+        try:
+            self.services.authenticator.reload()
+            if self._tls is not None and self.settings.server.tls is not None:
+                _load_certificate(self._tls, self.settings.server.tls)
+        except SettingsError as exc:
+            log.error("reload_failed", extra={"problems": exc.problems})  # noqa: TRY400 - no traceback
+        else:
+            log.info("reloaded")
+
+    def _stop_listening(self) -> None:
         for server in self._servers:
             server.stop()
-        await self.services.registry.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _close_connections(self) -> None:
         for server in self._servers:
             await server.close_all_connections()
-        await self._connector.close()
-        if self._emulator is not None:
-            await asyncio.to_thread(self._emulator.stop)
-        await self._limiter.close()
-        await self._store.close()
 
     # Parts
+
+    def _make_connector(self) -> GeminiConnector:
+        gemini = self.settings.gemini
+        if self._emulator is not None:
+            url, ca_file = self._emulator.url, self._emulator.ca_file
+            return GeminiConnector(gemini, api_key=NO_KEY, base_url=url, ca_file=ca_file)
+        if gemini.api_key is None:
+            raise SettingsError(
+                ["gemini.api_key: set GOOGLE_API_KEY, or emulator.mode: auto to run without a key."]
+            )
+        return GeminiConnector(gemini, api_key=gemini.api_key.get_secret_value())
 
     def _make_services(self) -> Services:
         settings = self.settings
@@ -239,7 +286,7 @@ class LiveServer:
         server = self.settings.server
         http = HTTPServer(
             application,
-            ssl_options=_tls(self.settings),
+            ssl_options=self._tls,
             max_body_size=server.max_transcribe_body,
             max_header_size=server.max_header,
             body_timeout=server.body_timeout,
@@ -345,26 +392,27 @@ def _emulator(settings: Settings) -> EmulatorThread | None:
     """The offline engine, where the settings ask for it or there is no key."""
     mode = settings.emulator.mode
     if mode == "never" or (mode == "auto" and settings.gemini.api_key is not None):
-        if settings.gemini.api_key is None:
-            raise SettingsError(
-                ["gemini.api_key: set GOOGLE_API_KEY, or emulator.mode: auto to run without a key."]
-            )
         return None
     scenario = settings.emulator.scenario
     return EmulatorThread(EmulatorOptions(scenario=read_yaml(scenario) if scenario is not None else None))
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
-    tls = settings.server.tls
-    if tls is None:
+    if settings.server.tls is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_certificate(context, settings.server.tls)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, tls: TlsSettings) -> None:
     try:
         context.load_cert_chain(tls.cert_file, tls.key_file)
     except OSError as exc:
-        raise SettingsError([f"server.tls: the certificate or its key cannot be read: {exc}."]) from exc
-    return context
+        raise SettingsError(
+            [f"server.tls: the certificate or its key cannot be read: {exc.strerror}."]
+        ) from exc
 
 
 async def serve(settings: Settings, on_started: Callable[[LiveServer], None] = lambda server: None) -> None:
@@ -381,6 +429,7 @@ async def serve(settings: Settings, on_started: Callable[[LiveServer], None] = l
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     await server.start()
+    loop.add_signal_handler(signal.SIGHUP, server.reload)
     on_started(server)
     await stopping.wait()
     log.info("draining")
