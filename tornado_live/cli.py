@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -14,6 +15,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 ConfigOption = Annotated[
     Path | None,
@@ -177,6 +181,123 @@ def codecs() -> None:
         codec = loaded.codec
         table.add_row(codec.name, loaded.source, ", ".join(codec.mime_types), codec.engine)
     Console().print(table)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A recording; - is standard input.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The WAV file to write.")],
+    format: Annotated[
+        str | None, typer.Option(help="Only needed for raw samples: pcm. Otherwise the bytes say it.")
+    ] = None,
+    sample_rate: Annotated[int, typer.Option(help="Of raw samples, a second.", min=1)] = 16_000,
+    channels: Annotated[int, typer.Option(help="Of raw samples.", min=1)] = 1,
+) -> None:
+    """Decode a recording to a WAV file, 16 kHz mono, with the decoders that the server uses."""
+    from rich.progress import Progress
+
+    from tornado_live.audio import StreamFormat
+    from tornado_live.convert import convert
+    from tornado_live.errors import LiveError
+    from tornado_live.plugins import CodecRegistry
+
+    size = source.stat().st_size if source != Path("-") else None
+    label = format or source.suffix.removeprefix(".").lower()
+    with Progress(transient=True) as progress:
+        task = progress.add_task(source.name, total=size)
+        try:
+            converted = convert(
+                str(source),
+                str(target),
+                CodecRegistry.load(),
+                lambda read: progress.advance(task, read),
+                declared=StreamFormat(label, sample_rate, channels),
+            )
+        except LiveError as error:
+            _fail(error.message)
+    print(f"{target}: {converted.seconds:.2f} s of {converted.codec}")
+
+
+KeysFile = Annotated[
+    Path | None, typer.Option("--file", help="The keys file; otherwise auth.keys_file of the settings.")
+]
+
+
+@keys_app.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="Who holds it; the name owns the sessions.")],
+    file: KeysFile = None,
+    config: ConfigOption = None,
+    shared: Annotated[
+        bool,
+        typer.Option("--shared", help="It is built into a public page: lists nothing, limited per address."),
+    ] = False,
+    scope: Annotated[list[str] | None, typer.Option(help="instructions:custom")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="NAME=NUMBER, as under `limits` of the settings.")
+    ] = None,
+    expires: Annotated[
+        datetime | None, typer.Option(help="The day it ends, UTC.", formats=["%Y-%m-%d"])
+    ] = None,
+) -> None:
+    """Make a key, and print it: it is told only now."""
+    from tornado_live.access.keys import create_key
+
+    limits = dict(_limit(each) for each in limit or ())
+    expires_at = expires.replace(tzinfo=UTC) if expires is not None else None
+    scopes: Any = tuple(scope or ())
+    print(
+        create_key(
+            _keys_file(file, config), name, scopes=scopes, shared=shared, expires_at=expires_at, limits=limits
+        )
+    )
+
+
+@keys_app.command("list")
+def list_keys(file: KeysFile = None, config: ConfigOption = None) -> None:
+    """List names and states of the keys; the keys themselves nobody knows."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tornado_live.access.keys import describe_keys
+
+    table = Table(
+        "name", "state", "created", "expires", "shared", "scopes", "limits", box=None, pad_edge=False
+    )
+    for row in describe_keys(_keys_file(file, config)):
+        table.add_row(*row)
+    Console().print(table)
+
+
+@keys_app.command("revoke")
+def revoke_key(
+    name: Annotated[str, typer.Argument(help="Whose key.")],
+    file: KeysFile = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make the key of that name worthless, in running servers too."""
+    from tornado_live.access.keys import revoke_key
+
+    revoke_key(_keys_file(file, config), name)
+    print(f"The key of {name} is revoked.")
+
+
+def _limit(text: str) -> tuple[str, str]:
+    name, equals, number = text.partition("=")
+    if not equals:
+        _fail(f"--limit {text}: write NAME=NUMBER")
+    return name, number
+
+
+def _keys_file(file: Path | None, config: Path | None) -> Path:
+    if file is not None:
+        return file
+    from tornado_live.settings import load_settings
+
+    configured = load_settings(config).auth.keys_file
+    if configured is None:
+        _fail("say --file, or set auth.keys_file in the settings")
+    return Path(configured)
 
 
 def _fail(*sentences: str) -> NoReturn:
