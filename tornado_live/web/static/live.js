@@ -175,6 +175,9 @@ export class LiveClient extends EventTarget {
       case "auth_success":
         if (session) this.#attach();
         break;
+      case "auth_failed":
+        this.apiKey = "";
+        break;
       case "session_started":
       case "resumed":
         this.#attached(message);
@@ -202,7 +205,9 @@ export class LiveClient extends EventTarget {
   #lost(code) {
     this.#socket = null;
     if (this.#session) this.#session.attached = false;
-    if (RETRY_CLOSE_CODES.includes(code) || this.#last.retryable) {
+    if (this.#last.type === "auth_failed" && this.apiKey) {
+      this.connect(); // another key was given before the server had closed
+    } else if (RETRY_CLOSE_CODES.includes(code) || this.#last.retryable) {
       const delay = RETRY_MS[Math.min(this.#attempt++, RETRY_MS.length - 1)];
       this.#timer = setTimeout(() => this.connect(), Math.max(delay, this.#last.retry_after_ms ?? 0));
       this.#enter("waiting");

@@ -106,6 +106,7 @@ live.addEventListener("message", ({detail: message}) => {
       break;
     case "interrupted":
       player.stop();
+      exchanges.get(`${conversation} ${message.data.turnId}`)?.model.classList.add("cut");
       break;
     case "turn_failed":
       if (message.data.turnId) showProblem("The model gave no answer; say it again.");
@@ -141,7 +142,6 @@ function showServer(server) {
 
 function askForKey() {
   keyNeeded = true;
-  live.apiKey = "";
   showState();
   $("key").focus();
 }
