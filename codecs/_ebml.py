@@ -60,6 +60,9 @@ _CANDIDATES = re.compile(rb"[\x1A\x1F\xA3\xA0]")
 _UNKNOWN_SIZE_SEGMENT = bytes.fromhex("18538067 01FFFFFFFFFFFFFF")
 _DEFAULT_RATE = struct.pack(">f", 8000.0)
 
+_FIRST_BYTES = {prefix[0] for prefix in _KNOWN_PREFIXES}
+_ONES = tuple((1 << 7 * width) - 1 for width in range(9))
+_PLAIN_FLAGS = (0x80, 0x00)
 _RESERVED_FLAGS = 0x70
 _LACING = 0x06
 _XIPH_LACING = 0x02
@@ -129,6 +132,8 @@ class EbmlDemuxer:
         self._to_skip = 0
         self._ebml = b""
         self._track: Track | None = None
+        self._track_byte = 0
+        self._frame_begin = 0
         self._other_tracks: frozenset[int] = frozenset()
         self._cluster_time = 0
         self._latest_time = -1
@@ -165,6 +170,17 @@ class EbmlDemuxer:
                 pos = self._skip_debris(buffer, pos)
                 if pos == len(buffer):
                     break
+            elif end := self._plain_block_end(buffer, pos):
+                packet = buffer[self._frame_begin : end]
+                time = self._cluster_time + int.from_bytes(
+                    buffer[self._frame_begin - 3 : self._frame_begin - 1], signed=True
+                )
+                if self._repeats(time, packet):
+                    self._lost_before += end - pos
+                else:
+                    yield Packet(packet, end - pos)
+                pos = end
+                continue
             try:
                 end, found = self._element(buffer, pos)
             except _Incomplete as incomplete:
@@ -185,6 +201,27 @@ class EbmlDemuxer:
                 yield from found
                 pos = end
         self._rest = bytearray(buffer[pos:])
+
+    def _plain_block_end(self, buffer: bytes, pos: int) -> int:
+        """Where the block at `pos` ends if it is whole, of our track, not laced and followed by what
+        may be an element; 0 if anything is unusual. Nearly all blocks come this way, so it is short.
+        """
+        if buffer[pos] != SIMPLE_BLOCK or len(buffer) - pos < 16 or not buffer[pos + 1]:
+            return 0
+        width = 9 - buffer[pos + 1].bit_length()
+        body = pos + 1 + width
+        end = body + (int.from_bytes(buffer[pos + 1 : body]) & _ONES[width])
+        if (
+            end < body + 5
+            or end > len(buffer)
+            or end - body > self._limits.max_block_bytes
+            or buffer[body] != self._track_byte
+            or buffer[body + 3] not in _PLAIN_FLAGS
+            or (end < len(buffer) and buffer[end] not in _FIRST_BYTES)
+        ):
+            return 0
+        self._frame_begin = body + 4
+        return end
 
     def _skip_debris(self, buffer: bytes, pos: int) -> int:
         """Returns where an element that can be recognised may begin, or the buffer's end."""
@@ -236,6 +273,7 @@ class EbmlDemuxer:
             if doc_type not in (b"webm", b"matroska"):
                 raise UnsupportedAudio("The EBML document is not WebM.")
             self._ebml, self._track, self.init_segment = whole, None, b""
+            self._track_byte = 0
             self._latest_time = -1
             self._recent.clear()
             return ()
@@ -244,6 +282,7 @@ class EbmlDemuxer:
         if audio is None:
             raise UnsupportedAudio("The WebM stream has no audio track.")
         self._track = audio
+        self._track_byte = 0x80 | audio.number if audio.number < 0x7F else 0
         self._other_tracks = frozenset(track.number for track in tracks) - {audio.number}
         self.init_segment = self._ebml + _UNKNOWN_SIZE_SEGMENT + whole
         return (audio,)
@@ -286,7 +325,7 @@ class EbmlDemuxer:
         if not all(map(self.accepts, frames)) or not _begins_element(buffer, next_element):
             raise _Debris
         time = self._cluster_time + int.from_bytes(buffer[at : at + 2], signed=True)
-        if self._repeats(time, frames):
+        if frames and self._repeats(time, frames[0]):
             self._lost_before += next_element - pos
             return next_element, ()
         last = len(frames) - 1
@@ -295,12 +334,12 @@ class EbmlDemuxer:
             for i, frame in enumerate(frames)
         ]
 
-    def _repeats(self, time: int, frames: list[bytes]) -> bool:
+    def _repeats(self, time: int, packet: bytes) -> bool:
         """Whether the same block was here before: a chunk was sent twice."""
-        fingerprint = hash((time, *frames))
-        if time <= self._latest_time and fingerprint in self._recent:
-            return True
-        self._latest_time = max(time, self._latest_time)
+        fingerprint = hash(packet) ^ time
+        if time <= self._latest_time:
+            return fingerprint in self._recent
+        self._latest_time = time
         self._recent.append(fingerprint)
         return False
 
@@ -326,9 +365,8 @@ def _element_size(buffer: bytes, pos: int) -> tuple[int | None, int]:
     end = pos + length
     if end > len(buffer):
         raise _Incomplete(end)
-    ones = (1 << 7 * length) - 1
-    size = int.from_bytes(buffer[pos:end]) & ones
-    return (None if size == ones else size), end
+    size = int.from_bytes(buffer[pos:end]) & _ONES[length]
+    return (None if size == _ONES[length] else size), end
 
 
 def _begins_element(buffer: bytes, pos: int) -> bool:

@@ -174,6 +174,7 @@ class OpusDecoder:
             library.opus_decoder_ctl(self._state, _SET_GAIN, ctypes.c_int(head.gain_q8))
         self._pcm = ctypes.create_string_buffer(2 * MAX_PACKET_SAMPLES)
         self._view = memoryview(self._pcm).cast("B")
+        self._addresses = ctypes.addressof(self._state), ctypes.addressof(self._pcm)
         self._skip_bytes = 2 * round(head.pre_skip * TARGET.rate_hz / OPUS_RATE_HZ)
         self._meter = ExpansionMeter(limits)
         self._damage = Damage()
@@ -187,15 +188,16 @@ class OpusDecoder:
 
     def decode(self, packet: bytes, encoded_bytes: int, discard: int = 0) -> bytes:
         self._meter.count(encoded_bytes, packet_samples(packet) / TARGET.rate_hz)
-        samples = self._decode(self._state, packet, len(packet), self._pcm, MAX_PACKET_SAMPLES, 0)
+        state, pcm = self._addresses
+        samples = self._decode(state, packet, len(packet), pcm, MAX_PACKET_SAMPLES, 0)
         if samples < 0:
             self._damage.count(self.codec, encoded_bytes)
             return b""
         self._damage.clear()
         self.decoded_samples += samples * OPUS_RATE_HZ // TARGET.rate_hz
+        if not (discard or self._skip_bytes):
+            return bytes(self._view[: 2 * samples])
         end = 2 * max(0, samples - round(discard * TARGET.rate_hz / OPUS_RATE_HZ))
-        if not self._skip_bytes:
-            return bytes(self._view[:end])
         begin = min(self._skip_bytes, end)
         self._skip_bytes -= begin
         return bytes(self._view[begin:end])

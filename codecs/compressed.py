@@ -67,16 +67,21 @@ class _FrameDecoder(PushDecoder):
             if frame is not None:
                 data = head + (yield frame.size - len(head))
                 self._frame(frame, data)
-            elif head.startswith(b"ID3") and (size := id3_bytes(head + (yield _ID3_HEAD - len(head)))):
-                yield from self._skip(size - _ID3_HEAD)
+            elif head.startswith(b"ID3"):
+                head += yield _ID3_HEAD - len(head)
+                size = id3_bytes(head)
+                if size is None:
+                    yield from self._find_frame(head)
+                else:
+                    yield from self._skip(size - _ID3_HEAD)
             elif head.startswith(b"TAG"):
                 yield from self._skip(_ID3V1_BYTES - len(head))
             else:
                 yield from self._find_frame(head)
 
     def _find_frame(self, debris: bytes) -> Parser:
-        """Goes on with the first frame that another one follows, and counts what is skipped."""
-        skipped = pos = 0
+        """Goes on with the first frame that another one follows; counts what it skips, a byte at least."""
+        skipped, pos = 0, 1
         while True:
             while pos + HEADER_BYTES <= len(debris):
                 count, ended = frames_in_a_row(debris[: pos + 2 * SNIFF_BYTES], pos, self._read)
@@ -196,7 +201,7 @@ def _sniff_mp3(head: bytes, declared: StreamFormat) -> bool | None:
     """An ID3 tag or frames."""
     if len(head) >= _ID3_HEAD and id3_bytes(head) is not None:
         return True
-    if b"ID3".startswith(head[:3]):
+    if len(head) < _ID3_HEAD and b"ID3".startswith(head[:3]):
         return None
     return _sniff_mp3_frames(head, declared)
 

@@ -135,10 +135,11 @@ class Mp4Decoder(PushDecoder):
         self._since_moof = end
 
     def _find_sense(self, debris: bytes) -> Parser:
-        """Goes on with the next `moof` or `ftyp` box and counts what is skipped."""
+        """Goes on with the next `moof` or `ftyp` box and counts what is skipped: one byte at least."""
         if self._track is None:
             raise AudioMalformed("The MP4 header is damaged.")
-        skipped = 0
+        debris, skipped = debris[1:], 1
+        self._lost_bytes += 1
         while (landmark := _LANDMARK.search(debris)) is None:
             if skipped > self._limits.max_pending_bytes:
                 raise AudioMalformed("The MP4 stream is damaged beyond repair.")

@@ -44,8 +44,9 @@ class WebmDecoder:
             if isinstance(found, Track):
                 pcm.append(self._begin(found))
             elif self._packets is not None:
-                discard = found.discard_ns * self._packets.rate_hz // 1_000_000_000
-                pcm.append(self._packets.decode(found.data, found.encoded_bytes, max(0, discard)))
+                packet, encoded_bytes, discard_ns = found
+                discard = max(0, discard_ns) * self._packets.rate_hz // 1_000_000_000 if discard_ns else 0
+                pcm.append(self._packets.decode(packet, encoded_bytes, discard))
         return b"".join(pcm)
 
     def flush(self) -> bytes:

@@ -69,6 +69,11 @@ def test_damage_costs_some_frames_and_is_counted(name: str) -> None:
     assert decoder.info.lost_bytes >= 400
 
 
+def test_broken_tag_is_passed_over() -> None:
+    stream = mp3("-ar", "44100", "-id3v2_version", "0", "-write_xing", "0")
+    assert decoded(b"ID3\xff\xff" + bytes(8) + stream, "mp3") == decoded(stream, "mp3") != b""
+
+
 @pytest.mark.parametrize("name", ["mp3", "aac"])
 def test_stream_that_ends_in_nonsense_is_a_named_error(name: str) -> None:
     stream = mp3() if name == "mp3" else adts()

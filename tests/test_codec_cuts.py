@@ -64,6 +64,11 @@ def _raw(name: str, ffmpeg_format: str, rate_hz: int, channels: int, likeness: f
 CASES = [
     _recorded("webm_opus_250ms", "webm", "opus"),
     _recorded("webm_opus_1000ms", "webm", "opus"),
+    _recorded("webm_opus_20ms", "webm", "opus"),
+    _recorded("webm_opus_24k_250ms", "webm", "opus", likeness=30.0),
+    _recorded("webm_opus_stereo_250ms", "webm", "opus"),
+    _recorded("webm_opus_restarted_250ms", "webm", "opus"),
+    _recorded("webm_pcm_250ms", "webm", "f32le"),
     _recorded("ff_webm_opus_250ms", "webm", "opus"),
     _made("webm", "opus", "-c:a", "libopus", "-b:a", "24k", likeness=30.0),
     _made("webm", "opus", "-c:a", "libopus", "-ac", "2", "-ar", "48000", likeness=30.0),

@@ -152,6 +152,12 @@ def test_bad_stream_is_a_named_error(tail: bytes, error: type[AudioError]) -> No
         fed(opened(stream), pieces(stream, 100))
 
 
+@pytest.mark.parametrize("kind", [b"ftyp", b"moof"])
+def test_box_too_small_for_its_own_header_is_passed_over(kind: bytes) -> None:
+    good = moof([61] * 9) + box(b"mdat", 9 * PACKET)
+    assert decoded(header() + box(kind, size=0) + good) == decoded(header() + good) != b""
+
+
 @pytest.mark.parametrize("offset", [-5, 0, 10, 2**30])
 def test_sample_that_lies_nowhere_is_left_out(offset: int) -> None:
     good = moof([61] * 9, number=2) + box(b"mdat", 9 * PACKET)

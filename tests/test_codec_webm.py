@@ -65,6 +65,22 @@ def test_audio_comes_out_with_the_chunk_that_completes_its_packet(name: str) -> 
         assert so_far == len(decoded(b"".join(chunks[: i + 1])))
 
 
+def test_first_chunk_may_be_a_single_byte() -> None:
+    first, second, *_ = recording("webm_opus_20ms")
+    assert first == b"\x1a"
+    decoder = opened(first + second)
+    assert decoder.decode(first) == b""
+    assert decoder.decode(second) != b""
+
+
+def test_recorder_that_was_restarted_gives_both_recordings() -> None:
+    chunks = recording("webm_opus_restarted_250ms")
+    (restart,) = [i for i, chunk in enumerate(chunks) if i and chunk.startswith(b"\x1a\x45\xdf\xa3")]
+    parts = [b"".join(chunks[:restart]), b"".join(chunks[restart:])]
+    assert decoded(b"".join(chunks)) == decoded(parts[0]) + decoded(parts[1])
+    assert all(len(decoded(part)) > 2_000 * MS for part in parts)
+
+
 @pytest.mark.parametrize("name", BROWSERS)
 def test_recorder_restarted_within_the_stream_begins_anew(name: str) -> None:
     whole = b"".join(recording(name))
@@ -175,7 +191,8 @@ def test_sizes_are_believed_in_every_length() -> None:
         (header(track(private=opus_head(255, 255))), UnsupportedAudio),
         (header(track(private=b"OpusHead")), AudioMalformed),
         (header(track("A_PCM/INT/LIT", rate=1.0) + b""), UnsupportedAudio),
-        (header(track("A_FLAC", bytes(34), channels=65_535)), UnsupportedAudio),
+        (header(track("A_FLAC", bytes(42))), UnsupportedAudio),
+        (header(track("A_VORBIS", channels=65_535)), UnsupportedAudio),
         (element(0x1A45DFA3) + element(0x1654AE6B, element(0xAE, element(0xD7, b"\1"))), UnsupportedAudio),
         (header() + bytes(200_000), AudioMalformed),
     ],

@@ -104,22 +104,23 @@ WORDS = (
 
 
 @pytest.fixture
-def random_sentence(tmp_path):
-    """A sentence that was chosen now, and eSpeak saying it."""
-    sentence = " ".join(random.sample(WORDS, 8))
+def spoken_nouns(tmp_path):
+    """Nouns that were chosen now, and eSpeak saying them in two sentences."""
+    nouns = random.sample(WORDS, 5)
+    text = "I saw the {} and the {} near the {}. Then the {} came to the {}.".format(*nouns)
     path = tmp_path / "random.wav"
-    subprocess.run(["espeak-ng", "-v", "en-us", "-s", "130", "-w", path, sentence], check=True, timeout=20)
-    return sentence, path.read_bytes()
+    subprocess.run(["espeak-ng", "-v", "en-us", "-s", "120", "-w", path, text], check=True, timeout=20)
+    return nouns, path.read_bytes()
 
 
 @pytest.mark.gen_test
-async def test_random_words_are_recognised(make_server, real_ears, random_sentence):
+async def test_random_words_are_recognised(make_server, real_ears, spoken_nouns):
     """Nothing but recognition can know them."""
-    sentence, audio = random_sentence
+    nouns, audio = spoken_nouns
     server = await make_server(real_ears)
     _, answer = await api(server, "/transcribe", {"audio_data": b64(audio), "format": "wav"})
-    heard = answer["inputTranscription"] or ""
-    assert wrong_words(heard, sentence) <= 3, f"{sentence!r} was heard as {heard!r}"
+    heard = words(answer["inputTranscription"] or "")
+    assert sum(noun in heard for noun in nouns) >= 3, f"{nouns} were heard as {heard}"
 
 
 @pytest.mark.gen_test

@@ -32,7 +32,7 @@ async def test_a_lost_socket_is_resumed_without_hole_or_duplicate(server, connec
     await first.send({"type": "text", "text": "two"})
     await until(lambda: server.services.registry.get("anonymous", "resumed").log.last_seq > last_seq + 1)
     first.close()
-    await until(lambda: not server.services.registry.get("anonymous", "resumed").attachments)
+    await until(lambda: not server.services.registry.get("anonymous", "resumed").readers)
     second = await connect(server)
     await second.send(
         {
@@ -88,6 +88,7 @@ async def test_an_old_or_wrong_token_looks_like_no_session(server, connect):
     second = await connect(server)
     await second.send({"type": "resume", "session_id": "guarded", "resume_token": token})
     assert (await second.message())["type"] == "resumed"
+    await say(second, "it is me")
     answers = []
     for session_id, tried in [("guarded", token), ("guarded", "guess"), ("nobody", "guess")]:
         thief = await connect(server)

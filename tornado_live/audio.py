@@ -202,6 +202,10 @@ class ExpansionMeter:
     limits: DecodeLimits
     _bytes: int = field(default=0, init=False)
     _seconds: float = field(default=0.0, init=False)
+    _least_allowance_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._least_allowance_s = self.limits.max_seconds_per_byte * self.limits.averaging_bytes
 
     def count(self, size_bytes: int, seconds: float) -> None:
         """Counts one packet of `size_bytes` that claims to last `seconds`.
@@ -211,8 +215,9 @@ class ExpansionMeter:
         """
         self._bytes += size_bytes
         self._seconds += seconds
-        allowance_s = self.limits.max_seconds_per_byte * max(self._bytes, self.limits.averaging_bytes)
-        if self._seconds > allowance_s:
+        if self._seconds > self._least_allowance_s and (
+            self._seconds > self.limits.max_seconds_per_byte * self._bytes
+        ):
             raise AudioBomb("The audio claims more seconds than its size can hold.")
         if self._bytes >= self.limits.averaging_bytes:
             self._bytes //= 2

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from callers import JOHN, MARY, PAGE
 from tornado.ioloop import IOLoop
 from unprotected import UnprotectedServer, start_unprotected
 
@@ -16,8 +17,6 @@ from tornado_live.app import LiveServer
 from tornado_live.settings import LoggingSettings
 from tornado_live.telemetry import logs
 
-MARY, JOHN = "ak_marys-key-for-these-tests-only", "ak_johns-key-for-these-tests-only"
-PAGE = "https://good.example"
 UNLIMITED = {"requests_per_minute": 0, "messages_per_second": 0}
 
 MakeProtected = Callable[..., Awaitable[LiveServer]]

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from conftest import JOHN, MARY
+from callers import JOHN, MARY
 from raw import answer_to, request, status_of
 from support import Socket
 
@@ -22,6 +22,7 @@ async def dials(server: Any, count_dials: Any) -> int:
         await socket.send({"type": "start_session", "session_id": f"s{number}"})
         await socket.message_of("session_started", "rate_limit_exceeded")
         socket.close()
+        await socket.closed()
 
     await asyncio.gather(*(start(number) for number in range(50)))
     return int(count_dials()) - before

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MARY
+from callers import MARY
 from hypothesis import given
 from hypothesis import strategies as st
 from raw import KeepAlive, answer_to, connected, request, status_of, upgrade
@@ -228,6 +228,7 @@ async def test_06_a_socket_survives_all_of_them_without_a_traceback(
     assert len(refused) == len(JSON_BOMBS)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
     socket.close()
+    await socket.closed()
 
 
 # Row 7: compression is a bomb's best friend.
@@ -359,6 +360,7 @@ async def setups_changed(server: Any, setups: Any) -> int:
             await asyncio.sleep(0.01)
         await socket.send({"type": "end_session"})
         socket.close()
+        await socket.closed()
         return repr({**setups()[-1], "session_id": None})
 
     plain = await setup_with(0, {})

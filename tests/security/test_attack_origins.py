@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from callers import PAGE
 from raw import answer_to, request, status_of, upgrade
 
-PAGE = "https://good.example"
 STRANGE_ORIGINS = [
     "null",
     "HTTPS://GOOD.EXAMPLE",

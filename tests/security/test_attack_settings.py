@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from conftest import MARY
+from callers import MARY
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -301,6 +301,7 @@ async def test_18_a_server_keeps_the_keys_it_is_sent(protected: Any, log: io.Str
     await socket.send({"type": "api_key", "token": CANARY})
     answers += json.dumps(await socket.message()).encode()
     socket.close()
+    await socket.closed()
     out, err = capfd.readouterr()
     written = answers.decode() + log.getvalue() + out + err + process_title()
     assert MARY not in written
@@ -336,6 +337,10 @@ def make_certificate(folder: Path) -> tuple[str, str]:
         )
     )
     return str(cert_file), str(key_file)
+
+
+def spoil(cert_file: str) -> None:
+    Path(cert_file).write_text("not a certificate")
 
 
 async def tls_spoken(port: int) -> set[str]:
@@ -415,7 +420,7 @@ async def test_20_a_new_certificate_is_used_without_dropping_a_socket(
     assert new != old
     writer.write(masked({"type": "get_rate_limits"}))
     assert b"rate_limit_status" in await asyncio.wait_for(reader.read(500), 5)
-    Path(cert_file).write_text("not a certificate")
+    spoil(cert_file)
     server.reload()
     assert await shown() == new
     writer.close()

@@ -13,13 +13,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from callers import JOHN, MARY
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
-KEYS = {"ak_marys-key-for-these-tests-only": "mary", "ak_johns-key-for-these-tests-only": "john"}
+KEYS = {MARY: "mary", JOHN: "john"}
 REQUESTS_PER_ADDRESS = 5
 
 

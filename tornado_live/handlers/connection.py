@@ -136,7 +136,7 @@ class LiveConnection:
     def tell(self, error: LiveError) -> None:
         """An `error` message; the socket stays open."""
         kind = _ERROR_TYPES.get(type(error), "error")
-        self._send(kind, **replies.error_fields(error))
+        self._answer(kind, **replies.error_fields(error))
 
     # What the session says (Attachment)
 
@@ -184,7 +184,7 @@ class LiveConnection:
             case ActivityEnd():
                 self._manual_session().activity_end()
             case Ack(seq):
-                self._require_session().log.acknowledge(seq)
+                self._require_session().acknowledge(seq)
             case Resume() as resume:
                 return self._guard(self._resume(resume))
             case ExtendSession():
@@ -233,12 +233,14 @@ class LiveConnection:
         options = SessionOptions.from_fields(start)
         self._leave()
         session = await self._services.start_session(caller, account, self._address, label, options)
+        token = await session.new_resume_token()
+        session.attach(self)
         if self._closed:
+            session.detach(self)
             return
         self._session = session
-        session.attach(self)
         session.touch()
-        data = self._attached_data(session, session.new_resume_token())
+        data = self._attached_data(session, token)
         self._send("session_started", session_id=session.label, data=data)
 
     async def _resume(self, resume: Resume) -> None:
@@ -248,7 +250,7 @@ class LiveConnection:
         self._leave()
         try:
             session = await self._services.registry.find(caller.owner, label, self._identity.account)
-            resumption = session.resume(self, resume.resume_token, resume.last_seq)
+            resumption = await session.resume(self, resume.resume_token, resume.last_seq)
         except SessionNotFound:
             raise ResumeRefused from None
         if self._closed:
@@ -284,11 +286,11 @@ class LiveConnection:
         session = self._require_session()
         data = live_data(session)
         data["rateLimits"] = await self._identity.account.status()
-        self._send("session_status", session_id=session.label, data=data)
+        self._answer("session_status", session_id=session.label, data=data)
 
     async def _rate_limits(self) -> None:
         data = await self._identity.account.status()
-        self._send("rate_limit_status", data=data)
+        self._answer("rate_limit_status", data=data)
 
     def _text(self, text: str) -> None:
         if not text.strip() or len(text) > MAX_TEXT_CHARS:
@@ -340,6 +342,11 @@ class LiveConnection:
         self._services.audit.refused(error, None, self._address, action="websocket")
         self.tell(error)
         self._close_with(error)
+
+    def _answer(self, kind: str, session_id: str | None = None, **fields: object) -> None:
+        """Overtakes the conversation that waits to be written."""
+        if not self._closed:
+            self._outbox.put_first(replies.encode(replies.message(kind, session_id, **fields)))
 
     def _send(self, kind: str, session_id: str | None = None, **fields: object) -> None:
         if not self._closed:

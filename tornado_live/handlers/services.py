@@ -57,7 +57,7 @@ class Services:
         reasons = {
             "the server is shutting down": self.draining,
             "the link to the model is still loading": not self.connector.ready,
-            "the session store fails": any(session.store_failed for session in self.registry.live),
+            "the session store fails": self.registry.store_failing,
         }
         return [reason for reason, holds in reasons.items() if holds]
 

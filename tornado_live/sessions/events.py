@@ -84,11 +84,15 @@ class Event:
 
 
 class EventLog:
-    """The newest events, bounded by age and size, to be replayed to a client that was away."""
+    """The newest events, bounded by age and size, to be replayed to a client that was away.
+
+    The audio of the newest whole reply does not count: it may alone be larger than the bound.
+    """
 
     def __init__(self, *, last_seq: int = 0) -> None:
         self._events: deque[Event] = deque()
         self._bytes = 0
+        self._newest_reply: Event | None = None
         self.last_seq = last_seq
 
     def append(self, body: EventBody, now_s: float) -> Event:
@@ -96,14 +100,26 @@ class EventLog:
         event = Event(self.last_seq, now_s, body)
         self._events.append(event)
         self._bytes += body.size_bytes
+        if isinstance(body, ExchangeUpdate) and body.audio:
+            if self._newest_reply is not None:
+                self._bytes += _reply_bytes(self._newest_reply)
+            self._bytes -= _reply_bytes(event)
+            self._newest_reply = event
         while len(self._events) > 1 and (self._bytes > MAX_BYTES or self._events[0].at_s < now_s - MAX_AGE_S):
-            self._bytes -= self._events.popleft().body.size_bytes
+            self._drop_oldest()
         return event
 
     def acknowledge(self, seq: int) -> None:
         """The client has everything up to `seq`: it will never ask for it again."""
         while self._events and self._events[0].seq <= seq:
-            self._bytes -= self._events.popleft().body.size_bytes
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        oldest = self._events.popleft()
+        self._bytes -= oldest.body.size_bytes
+        if oldest is self._newest_reply:
+            self._bytes += _reply_bytes(oldest)
+            self._newest_reply = None
 
     def since(self, last_seq: int) -> tuple[list[Event], tuple[int, int] | None]:
         """The events after `last_seq`, and the gap (first and last lost number) before them, if any."""
@@ -111,3 +127,7 @@ class EventLog:
         kept = itertools.dropwhile(lambda event: event.seq <= last_seq, self._events)
         gap = (last_seq + 1, first_kept - 1) if first_kept > last_seq + 1 else None
         return list(kept), gap
+
+
+def _reply_bytes(event: Event) -> int:
+    return len(event.body.audio) if isinstance(event.body, ExchangeUpdate) else 0

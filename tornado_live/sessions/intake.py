@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tornado_live.audio import TARGET, AudioDecoder, Codec, DecodeLimits, StreamFormat, StreamInfo
-from tornado_live.errors import AudioError, AudioHeaderMissing, AudioTooFast, CodecFailed, LiveError
+from tornado_live.errors import AudioError, AudioHeaderMissing, AudioTooFast, LiveError
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +23,24 @@ MAX_EARLY_CHUNKS = 64
 GAP_WAIT_S = 1.0
 
 
+class OpenedDecoder(AudioDecoder, Protocol):
+    """A decoder that raises nothing but LiveError (`guard.GuardedDecoder`).
+
+    Attributes:
+        blocking: `decode` and `flush` are to be called on a worker thread.
+    """
+
+    blocking: bool
+
+
 class Codecs(Protocol):
-    """What recognises streams (`plugins.CodecRegistry`)."""
+    """What recognises streams and opens their decoders (`plugins.CodecRegistry`)."""
 
     def recognise(self, head: bytes, declared: StreamFormat) -> Codec | None: ...
 
     def begins_stream(self, chunk: bytes, declared: StreamFormat) -> bool: ...
+
+    def open(self, codec: Codec, declared: StreamFormat, limits: DecodeLimits) -> OpenedDecoder: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +64,14 @@ class Chunk:
     Attributes:
         seq: the client's number of it, from 0; None: in the order of arrival.
         done: resolved when the chunk has been decoded and passed on, or with its LiveError.
+        begun: the decoder is the one for it.
     """
 
     data: bytes
     declared: StreamFormat
     seq: int | None = None
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    begun: bool = field(default=False, init=False)
 
 
 class Intake:
@@ -97,7 +111,7 @@ class Intake:
         self._gap_timer: asyncio.TimerHandle | None = None
         self._head = b""
         self._codec: Codec | None = None
-        self._decoder: AudioDecoder | None = None
+        self._decoder: OpenedDecoder | None = None
         self._declared = StreamFormat()
         self._bytes_in = 0
         self._stream_s = 0.0
@@ -136,7 +150,7 @@ class Intake:
             self._skip_gap()
         if self._worker is not None:
             await self._worker
-        if self._decoder is not None and self._codec is not None and self._codec.blocking:
+        if self._decoder is not None and self._decoder.blocking:
             decoder, self._decoder = self._decoder, None
             self._passed(await asyncio.to_thread(decoder.flush), 0, None)
         self._end_stream()
@@ -168,8 +182,8 @@ class Intake:
         self._release_early()
 
     def _enqueue(self, chunk: Chunk) -> None:
-        if self._worker is None and not self._queue and self._fits_one_slice(chunk):
-            self._decode(chunk)
+        idle = self._worker is None and not self._queue
+        if idle and self._fits_one_slice(chunk) and self._decode_at_once(chunk):
             return
         self._queue.append(chunk)
         self._queued_bytes += len(chunk.data)
@@ -191,11 +205,7 @@ class Intake:
     # Decoding
 
     def _fits_one_slice(self, chunk: Chunk) -> bool:
-        return (
-            len(chunk.data) <= self._slice_bytes
-            and (self._codec is None or not self._codec.blocking)
-            and self._debt_s() <= 0
-        )
+        return len(chunk.data) <= self._slice_bytes and self._debt_s() <= 0
 
     @property
     def _slice_bytes(self) -> int:
@@ -212,17 +222,19 @@ class Intake:
         elapsed_s = time.monotonic() - self._started_s
         return (self.decoded_s - policy.credit_burst_s) / policy.credit_rate - elapsed_s
 
-    def _decode(self, chunk: Chunk) -> None:
+    def _decode_at_once(self, chunk: Chunk) -> bool:
+        """False: its decoder must not be called on the event loop."""
         try:
             self._begin(chunk)
+            if self._decoder is not None and self._decoder.blocking:
+                return False
             pcm = self._decoder.decode(self._take_head(chunk)) if self._decoder is not None else b""
             self._passed(pcm, len(chunk.data), chunk.seq)
         except LiveError as exc:
             self._failed(chunk, exc)
-        except Exception as exc:  # a codec plugin is somebody else's code
-            self._failed(chunk, self._codec_failed(exc))
         else:
             _resolve(chunk)
+        return True
 
     async def _decode_slowly(self, chunk: Chunk) -> None:
         try:
@@ -230,7 +242,7 @@ class Intake:
             decoder = self._decoder
             if decoder is None:
                 self._passed(b"", len(chunk.data), chunk.seq)
-            elif self._codec is not None and self._codec.blocking:
+            elif decoder.blocking:
                 pcm = await asyncio.to_thread(decoder.decode, self._take_head(chunk))
                 self._passed(pcm, len(chunk.data), chunk.seq)
             else:
@@ -241,8 +253,6 @@ class Intake:
                     await asyncio.sleep(0)
         except LiveError as exc:
             self._failed(chunk, exc)
-        except Exception as exc:  # a codec plugin is somebody else's code
-            self._failed(chunk, self._codec_failed(exc))
         else:
             _resolve(chunk)
 
@@ -256,6 +266,9 @@ class Intake:
 
     def _begin(self, chunk: Chunk) -> None:
         """Sees to it that the decoder is the one for this chunk; None while more bytes are needed."""
+        if chunk.begun:
+            return
+        chunk.begun = True
         data, declared = chunk.data, chunk.declared
         if self._decoder is not None and not self._ends_stream(data, declared):
             return
@@ -272,7 +285,7 @@ class Intake:
         if codec is None:
             return
         self._codec, self._declared = codec, declared
-        self._decoder = codec.open(declared, self._policy.limits)
+        self._decoder = self._codecs.open(codec, declared, self._policy.limits)
 
     def _ends_stream(self, data: bytes, declared: StreamFormat) -> bool:
         if self._codecs.begins_stream(data, declared):
@@ -309,11 +322,6 @@ class Intake:
             self._decoder, self._head = None, b""
         if not chunk.done.done():
             chunk.done.set_exception(error)
-
-    def _codec_failed(self, exc: Exception) -> CodecFailed:
-        name = self._codec.name if self._codec is not None else "?"
-        log.exception("codec_failed", extra={"codec": name}, exc_info=exc)
-        return CodecFailed(f"The codec {name} failed on this audio.")
 
 
 def _resolve(chunk: Chunk) -> None:

@@ -53,6 +53,11 @@ class SessionOptions:
             system_instruction=fields.system_instruction or None,
         )
 
+    @property
+    def shows_reply_text(self) -> bool:
+        """In the audio modality the reply's text is its transcription, which can be hidden."""
+        return self.output_transcription or self.modality == "text"
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -1,7 +1,7 @@
-"""The last step of the way out: one connection's events, written one at a time.
+"""The last step of the way out: one connection's messages, written one at a time.
 
-One write is in flight; what waits is bounded. A reader that falls behind is let go of with an error
-that it can resume from; the session lives on.
+One write is in flight. A reader that falls behind is let go of with an error that it can resume from;
+the session lives on.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from tornado_live.errors import LiveError, SlowReader
-from tornado_live.sessions.events import Event, ExchangeUpdate, ReplyAudio
+from tornado_live.sessions.events import Event, ReplyAudio
 
 Render = Callable[[Event], list[str | bytes]]
 Write = Callable[[str | bytes], Awaitable[None]]
 
-MAX_WAITING_BYTES = 512 * 2**10
-MAX_WRITE_S = 10.0
+MAX_BEHIND_S = 10.0
+SLOWEST_BYTES_PER_S = 32 * 2**10
+"""A reader that takes less is too slow for speech; a large frame has as much longer as it takes at this."""
 
 
 class Outbox:
     """Writes messages and events of one connection in the order they were given.
+
+    What waits is bounded by time: everything must have been written `MAX_BEHIND_S` after it was given, and
+    a session's audio comes no faster than it is played.
 
     Args:
         write: writes one frame; returns when the frame has left this process.
@@ -31,22 +35,27 @@ class Outbox:
     def __init__(self, write: Write, on_stalled: Callable[[LiveError], None]) -> None:
         self._write = write
         self._on_stalled = on_stalled
-        self._queue: deque[tuple[Event, Render] | str] = deque()
-        self._bytes = 0
+        self._first: deque[str] = deque()
+        self._queue: deque[tuple[float, Callable[[], list[str | bytes]]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
     def put(self, frame: str) -> None:
-        """A message that belongs to no log."""
-        self._add(frame, len(frame))
+        """A message that belongs to no log, in its place among the events."""
+        self._add(lambda: [frame])
+
+    def put_first(self, frame: str) -> None:
+        """A message that overtakes what waits: an answer to the client, not part of the conversation."""
+        if not self._closed:
+            self._first.append(frame)
+            self._start()
 
     def put_event(self, event: Event, render: Render) -> None:
-        self._add((event, render), event.body.size_bytes)
+        self._add(lambda: [] if _silenced(event) else render(event))
 
     def close(self) -> None:
         """Nothing more is written; what waits is dropped."""
-        self._closed = True
-        self._queue.clear()
+        self._drop()
         if self._task is not None:
             self._task.cancel()
 
@@ -55,46 +64,48 @@ class Outbox:
         if self._task is not None:
             await asyncio.wait([self._task])
 
-    def _add(self, item: tuple[Event, Render] | str, size_bytes: int) -> None:
-        if self._closed:
-            return
-        self._queue.append(item)
-        self._bytes += size_bytes
-        if self._bytes > MAX_WAITING_BYTES and len(self._queue) > 1 and not _is_large(item):
-            self._stalled()
-        elif self._task is None:
+    def _add(self, frames: Callable[[], list[str | bytes]]) -> None:
+        if not self._closed:
+            self._queue.append((asyncio.get_running_loop().time(), frames))
+            self._start()
+
+    def _start(self) -> None:
+        if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            while self._queue:
-                item = self._queue.popleft()
-                if isinstance(item, str):
-                    self._bytes -= len(item)
-                    await self._write_frame(item)
+            while self._first or self._queue:
+                if self._first:
+                    await self._write_by(loop.time() + MAX_BEHIND_S, self._first.popleft())
                     continue
-                event, render = item
-                self._bytes -= event.body.size_bytes
-                if isinstance(event.body, ReplyAudio) and event.body.exchange.silenced:
-                    continue
-                for frame in render(event):
-                    await self._write_frame(frame)
+                given_at, frames = self._queue.popleft()
+                for frame in frames():
+                    await self._write_by(given_at + MAX_BEHIND_S, frame)
         finally:
             self._task = None
 
-    async def _write_frame(self, frame: str | bytes) -> None:
+    async def _write_by(self, deadline: float, frame: str | bytes) -> None:
+        if self._closed:
+            return
         try:
-            await asyncio.wait_for(self._write(frame), MAX_WRITE_S)
+            async with asyncio.timeout_at(deadline + len(frame) / SLOWEST_BYTES_PER_S):
+                await self._write(frame)
         except TimeoutError:
             self._stalled()
 
     def _stalled(self) -> None:
         if not self._closed:
-            self._closed = True
-            self._queue.clear()
+            self._drop()
             self._on_stalled(SlowReader())
 
+    def _drop(self) -> None:
+        self._closed = True
+        self._first.clear()
+        self._queue.clear()
 
-def _is_large(item: tuple[Event, Render] | str) -> bool:
-    """A whole reply's audio may by itself be larger than the bound."""
-    return not isinstance(item, str) and isinstance(item[0].body, ExchangeUpdate) and bool(item[0].body.audio)
+
+def _silenced(event: Event) -> bool:
+    """Audio of a reply that was interrupted while the audio waited."""
+    return isinstance(event.body, ReplyAudio) and event.body.exchange.silenced

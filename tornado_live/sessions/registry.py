@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from tornado_live.errors import (
@@ -17,12 +17,17 @@ from tornado_live.errors import (
     ShuttingDown,
     TooManySessions,
 )
+from tornado_live.sessions.metering import Meter
 from tornado_live.sessions.options import SessionOptions
-from tornado_live.sessions.session import Meter, Session, ending_error
+from tornado_live.sessions.session import Session, ending_error
 from tornado_live.store.base import SessionRecord, SessionStatus, Store, TurnRecord
 
 LIVE: tuple[SessionStatus, ...] = ("connecting", "active", "detached")
 QUIET_POLL_S = 0.05
+CLOCK_ERROR_S = 0.1
+"""Turns are timed by the monotonic clock, handles by the wall's."""
+HANDLE_LIFETIME_S = 7200.0
+"""Google keeps what a resumption handle stands for this long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +58,13 @@ class SessionRegistry:
         self._build = build
         self._policy = policy
         self._live: dict[tuple[str, str], Session] = {}
-        self._opening: dict[tuple[str, str], asyncio.Task[Session]] = {}
+        self._opening: dict[tuple[str, str], asyncio.Future[Session]] = {}
         self._refusing = False
+
+    @property
+    def store_failing(self) -> bool:
+        """What is said now may not survive this process."""
+        return self._store.failing
 
     @property
     def live(self) -> list[Session]:
@@ -80,9 +90,13 @@ class SessionRegistry:
         session = self._live.get(where)
         if session is not None and self._usable(session):
             return session
+        return await self._opened(where, lambda: self._start(owner, label, options, meter))
+
+    async def _opened(self, where: tuple[str, str], make: Callable[[], Awaitable[Session]]) -> Session:
+        """What `make` opens; whoever asks meanwhile gets the same."""
         opening = self._opening.get(where)
         if opening is None:
-            opening = asyncio.create_task(self._start(owner, label, options, meter))
+            opening = asyncio.ensure_future(make())
             self._opening[where] = opening
             opening.add_done_callback(lambda _: self._opening.pop(where, None))
         return await asyncio.shield(opening)
@@ -90,7 +104,7 @@ class SessionRegistry:
     async def _start(self, owner: str, label: str, options: SessionOptions, meter: Meter | None) -> Session:
         await self._wait_gone((owner, label))
         stored = await self._store.find_session(owner, label)
-        if stored is not None and stored.status in LIVE and stored.expires_at > time.time():
+        if stored is not None and self._unheld(stored).status in LIVE:
             return await self._revive(stored, meter)
         self._admit()
         now = time.time()
@@ -109,9 +123,10 @@ class SessionRegistry:
 
     async def _revive(self, record: SessionRecord, meter: Meter | None) -> Session:
         """Goes on with a conversation that this process does not hold: it was restarted in between."""
-        record = replace(record, epoch=record.epoch + 1, status="connecting")
         self._admit()
         turns = await self._store.turns(record.key)
+        handle = record.handle if _stands_for(record, turns) else None
+        record = replace(record, epoch=record.epoch + 1, status="connecting", handle=handle)
         options = SessionOptions.from_json(record.options)
         return await self._open(self._build(record, options, turns), meter)
 
@@ -121,8 +136,7 @@ class SessionRegistry:
         session.closed_callbacks.append(self._forget)
         try:
             if meter is not None:
-                await meter.open_session(session.key, session.remaining_s)
-                session.meter = meter
+                await session.metering.open(meter, session.key, session.remaining_s)
             await session.open(self._policy.start_wait_s)
         except LiveError:
             self._forget(session)
@@ -163,9 +177,10 @@ class SessionRegistry:
         record = await self._store.find_session(owner, label)
         if record is None:
             raise SessionNotFound
-        if record.status in LIVE and record.expires_at > time.time():
-            return await self.start(owner, label, SessionOptions.from_json(record.options), meter)
-        raise ending_error(self._unheld(record))
+        record = self._unheld(record)
+        if record.status in LIVE:
+            return await self._opened((owner, label), lambda: self._revive(record, meter))
+        raise ending_error(record)
 
     async def record(self, owner: str, label: str) -> SessionRecord | None:
         """What is known of a session, live or over."""
@@ -252,7 +267,7 @@ class SessionRegistry:
 
     def _close_if_over(self, session: Session) -> None:
         now_s = time.monotonic()
-        left_s = now_s - session.detached_s if session.detached_s is not None else 0.0
+        left_s = now_s - session.readers.left_s if session.readers.left_s is not None else 0.0
         if session.remaining_s <= 0:
             session.close("expired", SessionExpired())
         elif left_s >= self._policy.resume_grace_s and not session.rest.used:
@@ -289,3 +304,11 @@ class SessionRegistry:
         await asyncio.gather(*(suspend(session, pause_s * i) for i, session in enumerate(going_on)))
         await asyncio.gather(*ending, return_exceptions=True)
         self._live.clear()
+
+
+def _stands_for(record: SessionRecord, turns: list[TurnRecord]) -> bool:
+    """Whether the stored handle resumes all of the conversation; otherwise its turns are told anew."""
+    if record.handle_at is None or time.time() - record.handle_at > HANDLE_LIFETIME_S:
+        return False
+    last_end_at = record.started_at + max((turn.end_ms for turn in turns), default=0) / 1000
+    return record.handle_at >= last_end_at - CLOCK_ERROR_S

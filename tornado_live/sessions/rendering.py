@@ -108,7 +108,7 @@ def exchange_data(session: Session, update: ExchangeUpdate) -> dict[str, Any]:
         said = f"{said} {update.interim.lstrip()}" if said else update.interim.lstrip()
     written = exchange.written[: update.written_chars]
     spoken = exchange.spoken[: update.spoken_chars]
-    reply = (written or spoken) if session.shows_reply_text else None
+    reply = (written or spoken) if session.options.shows_reply_text else None
     return {
         "sessionId": session.label,
         "inputTranscription": said if session.options.input_transcription and said else None,

@@ -3,99 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
-import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from tornado_live.audio import TARGET
 from tornado_live.errors import (
     ExtensionRefused,
     InactivityTimeout,
     LiveError,
-    RateLimited,
-    ResumeRefused,
     SessionEnded,
     SessionExpired,
-    SessionReplaced,
-    StoreUnavailable,
-    UplinkBusy,
 )
+from tornado_live.sessions.clock import SessionClock
 from tornado_live.sessions.delivery import RestDelivery
-from tornado_live.sessions.events import Event, EventBody, EventLog, ExchangeUpdate, Notice, ReplyAudio
+from tornado_live.sessions.events import Event, EventBody, EventLog, Notice
+from tornado_live.sessions.exchanges import Exchanges
 from tornado_live.sessions.intake import Chunk, Codecs, Intake, IntakePolicy
+from tornado_live.sessions.metering import Metering
 from tornado_live.sessions.options import SessionOptions
-from tornado_live.sessions.pacer import Pacer
-from tornado_live.sessions.transcript import Exchange, Transcript
+from tornado_live.sessions.readers import Attachment, Readers, ResumeTokens
+from tornado_live.sessions.transcript import Transcript
 from tornado_live.store.base import SessionRecord, SessionStatus, Store, TurnRecord
 from tornado_live.upstream.base import (
     AudioDelivered,
-    AudioDelta,
-    GenerationComplete,
     GoAway,
     HistoryTurn,
-    InputTranscript,
-    InterimInputTranscript,
-    Interrupted,
     LinkEvent,
     LinkFailed,
     LinkReady,
     LinkReconnecting,
     LinkRotated,
-    OutputTranscript,
     ResumptionHandle,
-    SpeechStarted,
-    SpeechStopped,
-    TextDelta,
-    TurnComplete,
-    TurnFailed,
     UpstreamLink,
     Usage,
 )
 
 log = logging.getLogger(__name__)
 
-UPLINK_HOLD_S = 5.0
-FRESH_AUDIO_S = 2.0
-COUNT_EVERY_S = 1.0
 RESERVED_SEQS = 1000
-WARN_AT_S = (60.0, 30.0, 10.0)
-LATE_TRANSCRIPT_S = 0.2
+HANDLE_SAVED_EVERY_S = 30.0
 
 MakeLink = Callable[[Callable[[LinkEvent], None], Callable[[], list[HistoryTurn]], str | None], UpstreamLink]
 """(on_event, history, handle) → the session's link, not yet started."""
-
-
-class Attachment(Protocol):
-    """A connection that reads a session.
-
-    Attributes:
-        observer: it only reads; it neither keeps the session alive nor is replaced by a resume.
-    """
-
-    observer: bool
-
-    def deliver(self, event: Event) -> None:
-        """Takes an event on its way to the client; never blocks."""
-
-    def session_closed(self, error: LiveError | None) -> None:
-        """The session is over (None: it was ended) or has let this connection go; nothing follows."""
-
-
-class Meter(Protocol):
-    """Counts what a caller uses; every method raises RateLimited where a limit is over."""
-
-    async def open_session(self, key: str, lifetime_s: float) -> None: ...
-
-    async def close_session(self, key: str) -> None: ...
-
-    async def count_audio(self, seconds: float, size: int) -> None: ...
-
-    async def count_tokens(self, tokens: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +76,13 @@ class SessionPolicy:
 
 
 class Session:
-    """A conversation: takes in chunks and text, applies what the model says, keeps the ledger.
+    """A conversation: takes in chunks and text, tells what the model says, keeps the ledger.
 
     Made by the registry, which also ends it. All methods belong to one event loop.
+
+    Args:
+        store: its writes must be quick and must not fail (`store.behind`).
+        turns: what was said while an earlier process held the session.
     """
 
     def __init__(
@@ -146,11 +101,11 @@ class Session:
         self.options = options
         self.served_model = served_model
         self.policy = policy
-        self.store = store
-        self.store_failed = False
         self.transcript = Transcript(turns)
         self.log = EventLog(last_seq=record.last_seq)
         self.rest = RestDelivery(wait_s=policy.transcribe_wait_s, max_s=policy.transcribe_max_s)
+        self.readers = Readers()
+        self.metering = Metering()
         self.intake = Intake(
             codecs,
             policy.intake,
@@ -160,30 +115,24 @@ class Session:
             first_seq=0 if record.epoch == 1 else None,
         )
         self.link = make_link(self._on_link_event, self.transcript.history, record.handle)
-        self.attachments: list[Attachment] = []
-        self.socket_used = False
-        self.detached_s: float | None = None
         self.last_activity_s = time.monotonic()
-        self._clock_zero_s = time.monotonic() - (time.time() - record.started_at)
-        self._pacer = Pacer(policy.output_lead_s, self._emit_reply_audio)
-        self._uplink: tuple[object, float] | None = None
-        self._held: list[LinkEvent] = []
-        self._committing: asyncio.Task[None] | None = None
-        self._await_interrupted_turn = False
-        self._last_audio_s: float | None = None
-        self._ending = False
-        self._last_exchange_id: str | None = None
-        self._settled = asyncio.Event()
-        self._settled.set()
-        self.meter: Meter | None = None
-        self._uncounted_s = 0.0
-        self._uncounted_bytes = 0
-        self._over_limit: tuple[RateLimited, float] | None = None
-        self._counting: set[asyncio.Task[None]] = set()
-        self._clock_timer: asyncio.TimerHandle | None = None
-        self._saving: asyncio.Task[None] | None = None
         self.closing: asyncio.Task[SessionRecord] | None = None
         self.closed_callbacks: list[Callable[[Session], None]] = []
+        self._store = store
+        self._tokens = ResumeTokens(record.resume_token_hash, record.previous_token_hash)
+        self._clock = SessionClock(record.started_at, record.expires_at, self._warn, self._expire)
+        self._exchanges = Exchanges(
+            record.key,
+            options,
+            self.transcript,
+            self.rest,
+            output_lead_s=policy.output_lead_s,
+            commit=self._commit,
+            now_ms=lambda: self.now_ms,
+            emit=self._emit,
+        )
+        self._handle_saved_s = float("-inf")
+        self._saving: asyncio.Task[None] | None = None
         self._closing_error: LiveError | None = None
 
     # What it is
@@ -198,28 +147,38 @@ class Session:
 
     @property
     def status(self) -> SessionStatus:
-        if self.record.status == "active" and self.detached_s is not None:
+        if self.record.status == "active" and self.readers.left_s is not None:
             return "detached"
         return self.record.status
 
     @property
     def alive(self) -> bool:
-        return self.record.status in ("connecting", "active") and self.closing is None
+        return self.closing is None and self.record.status in ("connecting", "active")
 
     @property
     def now_ms(self) -> int:
         """The session's clock: ms since it was started."""
-        return int((time.monotonic() - self._clock_zero_s) * 1000)
+        return self._clock.now_ms
 
     @property
     def remaining_s(self) -> float:
         """Seconds until it expires."""
-        return self.record.expires_at - self.record.started_at - self.now_ms / 1000
+        return self._clock.remaining_s
 
     @property
     def busy(self) -> bool:
-        """A reply is under way."""
+        """An exchange is open: somebody speaks, or a reply is under way."""
         return self.transcript.open is not None
+
+    @property
+    def settled(self) -> bool:
+        """Everything that was said has been answered."""
+        return self._exchanges.settled
+
+    async def wait_settled(self, timeout_s: float) -> None:
+        """Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            await self._exchanges.wait_settled()
 
     def view(self) -> SessionRecord:
         """The record as it is at this moment."""
@@ -230,6 +189,8 @@ class Session:
             last_activity_at=time.time() - idle_s,
             last_seq=self.log.last_seq + RESERVED_SEQS,
             init_segment=self.intake.init_segment,
+            resume_token_hash=self._tokens.newest,
+            previous_token_hash=self._tokens.previous,
         )
 
     # Life
@@ -240,7 +201,7 @@ class Session:
         Raises:
             UpstreamError: refused.
         """
-        self._set_clock()
+        self._clock.start()
         self.link.start()
         if await self.link.wait_ready(wait_s):
             self._became_active()
@@ -257,6 +218,17 @@ class Session:
             self.closing.add_done_callback(self._tell_closed)
         return self.closing
 
+    def suspend(self, error: LiveError) -> asyncio.Task[SessionRecord]:
+        """Lets go of everything but the record, so that the conversation can be gone on with elsewhere."""
+        if self.closing is None:
+            self._closing_error = error
+            self.closing = asyncio.create_task(self._close("detached", error))
+        return self.closing
+
+    async def discard(self) -> None:
+        """Lets go of a session that could not be opened."""
+        await self._let_go()
+
     def extend(self, by_s: float, max_duration_s: float) -> None:
         """Moves the end by `by_s`, so that the session lasts `max_duration_s` at the most.
 
@@ -267,78 +239,46 @@ class Session:
         expires_at = min(self.record.expires_at + by_s, self.record.started_at + max_duration_s)
         if expires_at <= self.record.expires_at:
             raise ExtensionRefused
+        self._clock.move_end(expires_at - self.record.expires_at)
         self.record = replace(self.record, expires_at=expires_at)
-        self._set_clock()
         self._save_soon()
 
-    def _set_clock(self) -> None:
-        """Warns 60, 30 and 10 s before the end, and ends the session at its end."""
-        if self._clock_timer is not None:
-            self._clock_timer.cancel()
-        remaining_s = self.remaining_s
-        if remaining_s <= 0:
-            self.close("expired", SessionExpired())
-            return
-        next_s = next((at_s for at_s in WARN_AT_S if at_s < remaining_s), 0.0)
-        self._clock_timer = asyncio.get_running_loop().call_later(
-            remaining_s - next_s, self._clock_struck, next_s
-        )
+    def _warn(self, before_end_s: float) -> None:
+        self._emit(Notice("session_expiring", {"inMs": int(before_end_s * 1000)}))
 
-    def _clock_struck(self, before_end_s: float) -> None:
-        if before_end_s:
-            self._emit(Notice("session_expiring", {"inMs": int(before_end_s * 1000)}))
-        self._set_clock()
-
-    async def discard(self) -> None:
-        """Lets go of a session that could not be opened."""
-        await self._let_go()
+    def _expire(self) -> None:
+        self.close("expired", SessionExpired())
 
     def _tell_closed(self, _: object) -> None:
         for callback in self.closed_callbacks:
             callback(self)
 
-    async def suspend(self, error: LiveError) -> None:
-        """Lets go of everything but the record, so that the conversation can be gone on with."""
-        await self._let_go()
-        self.record = replace(self.view(), status="detached")
-        await self._save()
-        self.rest.fail_all(error)
-        for attachment in list(self.attachments):
-            attachment.session_closed(error)
-        self.attachments.clear()
-
     async def _close(self, status: SessionStatus, error: LiveError | None) -> SessionRecord:
         if error is None:
             await self._finish_exchange()
         await self._let_go()
-        self.record = replace(
-            self.view(), status=status, ended_at=time.time(), end_reason=error.code if error else None
-        )
-        await self._save()
-        self.rest.release_all()
-        for attachment in list(self.attachments):
-            attachment.session_closed(error)
-        self.attachments.clear()
+        self.record = replace(self.view(), status=status)
+        if status == "detached":
+            assert error is not None
+            self.rest.fail_all(error)
+        else:
+            reason = error.code if error is not None else None
+            self.record = replace(self.record, ended_at=time.time(), end_reason=reason)
+            self.rest.release_all()
+        await self._store.put_session(self.record)
+        self.readers.close(error)
         return self.record
 
     async def _let_go(self) -> None:
         """Stops everything that runs; what was said so far is committed."""
-        if self._clock_timer is not None:
-            self._clock_timer.cancel()
+        self._clock.stop()
         self.intake.close()
-        self._pacer.drop()
+        self._exchanges.drop_audio()
         await self.link.stop()
-        await self._committed()
-        self._close_exchange(interrupted=True)
-        await self._committed()
-        for running in (*self._counting, *([self._saving] if self._saving else ())):
-            await asyncio.wait([running])
-        if self.meter is not None:
-            await self.meter.close_session(self.key)
-
-    async def _committed(self) -> None:
-        while (task := self._committing) is not None:
-            await task
+        await self._exchanges.close()
+        if self._saving is not None:
+            await asyncio.wait([self._saving])
+        await self.metering.close(self.key)
 
     async def _finish_exchange(self) -> None:
         """Has everything that was said answered, within `end_wait_s`."""
@@ -346,7 +286,7 @@ class Session:
             await self.intake.finish()
         except LiveError as exc:
             log.info("last_audio_not_decodable", extra={"session": self.key, "code": exc.code})
-        self._ending = True
+        self._exchanges.finish()
         if self.settled:
             return
         if self.options.turn_detection == "auto":
@@ -354,86 +294,70 @@ class Session:
         else:
             self.link.activity_end()
         try:
-            await asyncio.wait_for(self._settled.wait(), self.policy.end_wait_s)
+            await self.wait_settled(self.policy.end_wait_s)
         except TimeoutError:
             log.info("end_wait_over", extra={"session": self.key})
 
-    @property
-    def settled(self) -> bool:
-        """Everything that was said has been answered."""
-        return self._settled.is_set()
+    # The store
 
-    async def wait_settled(self, timeout_s: float) -> None:
-        """Raises TimeoutError."""
-        await asyncio.wait_for(self._settled.wait(), timeout_s)
+    async def save(self) -> None:
+        """Writes the record as it is now."""
+        await self._store.put_session(self.view())
 
     def _save_soon(self) -> None:
         if self._saving is None or self._saving.done():
             self._saving = asyncio.create_task(self.save())
 
-    async def save(self) -> None:
-        """Writes the record as it is now; a store that fails is noted, not raised."""
-        self.record = self.view()
-        await self._save()
+    async def _commit(self, turns: Sequence[TurnRecord]) -> None:
+        self._handle_saved_s = float("-inf")
+        await self._store.put_turns(turns)
 
     # Connections
 
     def attach(self, attachment: Attachment) -> None:
-        self.attachments.append(attachment)
-        if not attachment.observer:
-            self.socket_used = True
-            self.detached_s = None
+        self.readers.attach(attachment)
 
-    def new_resume_token(self) -> str:
-        """What a client that is attached can resume with; older tokens are void."""
-        token = secrets.token_urlsafe(32)
-        self.record = replace(self.record, resume_token_hash=_hashed(token))
-        self._save_soon()
+    def detach(self, attachment: Attachment) -> None:
+        self.readers.detach(attachment)
+
+    async def new_resume_token(self) -> str:
+        """What a client can come back with; older tokens are void. It outlives this process."""
+        token = self._tokens.rotate()
+        await self.save()
         return token
 
-    def resume(self, attachment: Attachment, token: str, last_seq: int) -> Resumption:
+    async def resume(self, attachment: Attachment, token: str, last_seq: int) -> Resumption:
         """Attaches again in the place of whoever is attached, who is told `session_replaced`.
 
         Raises:
             ResumeRefused: not the newest token.
+            SessionEnded, SessionExpired: the session is over.
         """
         self.check_alive()
-        if not hmac.compare_digest(_hashed(token), self.record.resume_token_hash):
-            raise ResumeRefused
-        for other in [other for other in self.attachments if not other.observer]:
-            self.attachments.remove(other)
-            self.release_uplink(other)
-            other.session_closed(SessionReplaced())
-        self.attach(attachment)
+        self._tokens.check(token)
+        newest = self._tokens.rotate(token)
+        await self.save()
+        self.check_alive()
+        self.last_activity_s = time.monotonic()
+        self.readers.replace_by(attachment)
         missed, gap = self.log.since(last_seq)
-        return Resumption(self.new_resume_token(), missed, gap)
+        return Resumption(newest, missed, gap)
 
     def announce(self, notice: Notice) -> None:
         """Tells every reader something that belongs to no turn."""
         self._emit(notice)
 
-    def detach(self, attachment: Attachment) -> None:
-        if attachment in self.attachments:
-            self.attachments.remove(attachment)
-        if self.socket_used and all(other.observer for other in self.attachments):
-            self.detached_s = time.monotonic()
-
     def claim_uplink(self, sender: object) -> None:
-        """One connection sends audio at a time.
-
-        Raises:
-            UplinkBusy: another one has sent within the last 5 s.
-        """
-        now_s = time.monotonic()
-        if self._uplink is not None:
-            holder, last_s = self._uplink
-            if holder is not sender and now_s - last_s < UPLINK_HOLD_S:
-                raise UplinkBusy
-        self._uplink = (sender, now_s)
+        """One connection sends audio at a time. Raises UplinkBusy."""
+        self.readers.claim_uplink(sender)
 
     def release_uplink(self, sender: object) -> None:
-        if self._uplink is not None and self._uplink[0] is sender:
-            self._uplink = None
+        self.readers.release_uplink(sender)
+
+    def acknowledge(self, seq: int) -> None:
+        """The client has every event up to `seq`."""
+        self._tokens.confirm()
+        self.log.acknowledge(seq)
 
     # The way in
 
@@ -446,98 +370,58 @@ class Session:
             RateLimited: the caller's audio is used up.
         """
         self.check_alive()
-        self._check_limit()
+        self.metering.check()
         self.touch()
-        self._uncounted_bytes += len(chunk.data)
+        self.metering.received(len(chunk.data))
         self.intake.offer(chunk)
 
     def send_text(self, text: str) -> None:
         """A user turn in writing. Raises as `feed`."""
-        self.check_alive()
-        self.touch()
-        self.intake.after_queued(lambda: self._send_text(text))
+        self._after_audio(lambda: self._send_text(text))
 
     def end_utterance(self) -> None:
         """`flush`: what was said is complete; the model is to answer now. Raises as `feed`."""
-        self.check_alive()
-        self.touch()
-        self.intake.after_queued(self.link.end_of_stream)
+        self._after_audio(self.link.end_of_stream)
 
     def activity_start(self) -> None:
         """Push to talk: the user begins to speak. Raises as `feed`."""
-        self.check_alive()
-        self.touch()
-        self.intake.after_queued(self.link.activity_start)
+        self._after_audio(self.link.activity_start)
 
     def activity_end(self) -> None:
         """Push to talk: the user has spoken. Raises as `feed`."""
-        self.check_alive()
-        self.touch()
-        self.intake.after_queued(self.link.activity_end)
+        self._after_audio(self.link.activity_end)
 
     def cancel_reply(self) -> None:
         """Stops the reply that is under way; what it still says is dropped."""
         self.check_alive()
         self.touch()
-        exchange = self.transcript.open
-        if exchange is not None and not exchange.cancelled:
-            exchange.cancelled = True
-            self._pacer.drop()
-            self._emit(Notice("interrupted", {"turnId": exchange.id}))
+        self._exchanges.cancel()
 
     def touch(self) -> None:
+        """The client is there."""
         self.last_activity_s = time.monotonic()
+        self._tokens.confirm()
 
     def check_alive(self) -> None:
         """Raises SessionEnded, SessionExpired, or what else ended the session, when it is over."""
         if self.remaining_s <= 0:
-            self.close("expired", SessionExpired())
+            self._expire()
         if not self.alive:
             raise self._closing_error or ending_error(self.record)
 
+    def _after_audio(self, action: Callable[[], None]) -> None:
+        self.check_alive()
+        self.touch()
+        self.intake.after_queued(action)
+
     def _send_audio(self, pcm: bytes, seq: int | None) -> None:
         if pcm:
-            self._last_audio_s = time.monotonic()
-            self._settled.clear()
-            self._count_audio(TARGET.seconds(len(pcm)))
-            self.link.send_audio(pcm, mark=seq)
-        elif seq is not None:
-            self._on_link_event(AudioDelivered(seq))
-
-    # What it uses
-
-    def _count_audio(self, seconds: float) -> None:
-        self._uncounted_s += seconds
-        if self._uncounted_s >= COUNT_EVERY_S and self.meter is not None:
-            seconds, self._uncounted_s = self._uncounted_s, 0.0
-            size, self._uncounted_bytes = self._uncounted_bytes, 0
-            self._count(self.meter.count_audio(seconds, size))
-
-    def _count(self, counting: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(self._counted(counting))
-        self._counting.add(task)
-        task.add_done_callback(self._counting.discard)
-
-    async def _counted(self, counting: Coroutine[None, None, None]) -> None:
-        try:
-            await counting
-        except RateLimited as exc:
-            self._over_limit = (exc, time.monotonic() + (exc.retry_after_s or 0))
-
-    def _check_limit(self) -> None:
-        if self._over_limit is None:
-            return
-        refusal, until_s = self._over_limit
-        if time.monotonic() < until_s:
-            raise refusal
-        self._over_limit = None
+            self._exchanges.audio_sent()
+            self.metering.decoded(TARGET.seconds(len(pcm)))
+        self.link.send_audio(pcm, mark=seq)
 
     def _send_text(self, text: str) -> None:
-        exchange = self._exchange()
-        exchange.input_text += text
-        exchange.input_ended_ms = self.now_ms
-        self._settled.clear()
-        self._emit(ExchangeUpdate.of(exchange))
+        self._exchanges.written(text)
         self.link.send_text(text)
 
     def _report_lost(self, first: int, last: int) -> None:
@@ -546,39 +430,10 @@ class Session:
     # The way out
 
     def _on_link_event(self, event: LinkEvent) -> None:
-        """Events wait while a turn is being committed, so that the client reads all in order."""
-        if self._committing is not None:
-            if isinstance(event, Interrupted):
-                self._pacer.drop()
-            self._held.append(event)
-        else:
-            self._apply(event)
-
-    def _apply(self, event: LinkEvent) -> None:
         match event:
-            case AudioDelta(pcm):
-                self._hear_reply(pcm)
-            case InterimInputTranscript(text):
-                exchange = self._exchange()
-                exchange.interim = text
-                self._emit(ExchangeUpdate.of(exchange))
-            case InputTranscript(text):
-                self._hear_user(text)
-            case OutputTranscript(text) | TextDelta(text):
-                self._read_reply(text, written=isinstance(event, TextDelta))
-            case SpeechStarted():
-                self._emit(Notice("speech_started"))
-            case SpeechStopped():
-                self._emit(Notice("speech_stopped"))
-            case Interrupted():
-                self._interrupted()
-            case TurnComplete(reason, idle):
-                self._turn_complete(reason, idle)
-            case Usage():
-                self._add_usage(event)
             case ResumptionHandle(handle):
                 if handle is not None:
-                    self.record = replace(self.record, handle=handle, handle_at=time.time())
+                    self._take_handle(handle)
             case AudioDelivered(mark):
                 self._emit(Notice("audio_ack", {"seq": mark}))
             case LinkReady():
@@ -587,152 +442,34 @@ class Session:
                 self._emit(Notice("upstream_reconnecting", {"attempt": attempt, "reason": reason}))
             case LinkRotated(gap_ms, resumed):
                 self._emit(Notice("upstream_rotated", {"gapMs": gap_ms, "resumed": resumed}))
-            case TurnFailed(reason):
-                self._emit(Notice("turn_failed", {"reason": reason, "turnId": self._open_id}))
-                self._close_exchange(interrupted=False)
             case LinkFailed(error):
                 self.rest.fail_all(error)
                 self.close("failed", error)
-            case GenerationComplete():
-                self._generation_complete()
+            case Usage():
+                self._add_usage(event)
             case GoAway():
                 pass
-
-    @property
-    def _open_id(self) -> str | None:
-        return self.transcript.open.id if self.transcript.open is not None else None
+            case _:
+                self._exchanges.apply(event)
 
     def _became_active(self) -> None:
         if self.record.status == "connecting":
             self.record = replace(self.record, status="active")
 
-    def _exchange(self) -> Exchange:
-        self._settled.clear()
-        return self.transcript.exchange(self.now_ms)
-
-    def _hear_user(self, text: str) -> None:
-        if not text:
-            return
-        exchange = self._exchange()
-        exchange.interim = ""
-        exchange.input_text += text if exchange.input_text else text.lstrip()
-        exchange.input_ended_ms = self.now_ms
-        if self.options.input_transcription:
-            self.rest.add_input(exchange.id, text)
-            self._emit(ExchangeUpdate.of(exchange))
-
-    def _reply(self) -> Exchange | None:
-        """The exchange that the model's output belongs to; None when it is not wanted any more."""
-        exchange = self._exchange()
-        if exchange.cancelled:
-            return None
-        if exchange.reply_started_ms is None:
-            exchange.reply_started_ms = self.now_ms
-        return exchange
-
-    def _hear_reply(self, pcm: bytes) -> None:
-        exchange = self._reply()
-        if exchange is None or self.options.modality == "text":
-            return
-        if self.options.audio_delivery == "stream":
-            self._pacer.add(exchange, pcm)
-        else:
-            exchange.audio.append(pcm)
-
-    def _read_reply(self, text: str, *, written: bool) -> None:
-        exchange = self._reply()
-        if exchange is None or not text:
-            return
-        if not exchange.reply_text:
-            text = text.lstrip()
-        if written:
-            exchange.written += text
-        else:
-            exchange.spoken += text
-        if self.shows_reply_text:
-            self.rest.add_reply(exchange.id, text)
-            self._emit(ExchangeUpdate.of(exchange))
-
-    @property
-    def shows_reply_text(self) -> bool:
-        """In the audio modality the reply's text is its transcription, which can be hidden."""
-        return self.options.output_transcription or self.options.modality == "text"
-
-    def _interrupted(self) -> None:
-        self._pacer.drop()
-        exchange = self.transcript.open
-        if exchange is None or not exchange.cancelled:
-            self._emit(Notice("interrupted", {"turnId": exchange.id if exchange else self._last_exchange_id}))
-        if exchange is not None:
-            self._await_interrupted_turn = True
-            self._close_exchange(interrupted=True)
-
-    def _turn_complete(self, reason: str | None, idle: bool) -> None:
-        exchange = self.transcript.open
-        of_interrupted, self._await_interrupted_turn = self._await_interrupted_turn, False
-        if of_interrupted and (exchange is None or not exchange.has_reply):
-            return
-        if not idle:
-            return
-        if exchange is None:
-            self._settle()
-            return
-        if reason is not None:
-            self._emit(Notice("turn_failed", {"reason": reason.lower(), "turnId": exchange.id}))
-        self._close_exchange(interrupted=exchange.cancelled)
-
-    def _generation_complete(self) -> None:
-        """The model's turn lasts as long as its playback would; who is leaving does not wait for that."""
-        exchange = self.transcript.open
-        if self._ending and exchange is not None:
-            asyncio.get_running_loop().call_later(LATE_TRANSCRIPT_S, self._close_if_open, exchange)
-
-    def _close_if_open(self, exchange: Exchange) -> None:
-        if self.transcript.open is exchange:
-            self._close_exchange(interrupted=exchange.cancelled)
-
-    def _close_exchange(self, *, interrupted: bool) -> None:
-        if self.transcript.open is None:
-            return
-        exchange, turns = self.transcript.close(self.key, self.now_ms, interrupted=interrupted)
-        self._last_exchange_id = exchange.id
-        self._committing = asyncio.create_task(self._commit(exchange, turns, interrupted))
-
-    async def _commit(self, exchange: Exchange, turns: list[TurnRecord], interrupted: bool) -> None:
-        """A turn is in the store before it is announced final."""
-        try:
-            if turns:
-                await self.store.put_turns(turns)
-                await self.store.put_session(self.view())
-                self.store_failed = False
-        except StoreUnavailable:
-            self._store_failed()
-        await self._pacer.played(exchange)
-        audio, exchange.audio = b"".join(exchange.audio), []
-        self._emit(ExchangeUpdate.of(exchange, final=True, audio=audio))
-        if not interrupted:
-            self._emit(Notice("turn_complete", {"turnId": exchange.id, "latency": _latency(exchange)}))
-        self._committing = None
-        if not interrupted:
-            self._settle()
-        self.rest.exchange_ended(audio, completed=not interrupted)
-        held, self._held = self._held, []
-        for event in held:
-            self._on_link_event(event)
-
-    def _settle(self) -> None:
-        """A turn is complete. Audio that came shortly before may hold the beginning of the next one."""
-        fresh = self._last_audio_s is not None and time.monotonic() - self._last_audio_s < FRESH_AUDIO_S
-        if self.transcript.open is None and (self._ending or not fresh):
-            self._settled.set()
+    def _take_handle(self, handle: str) -> None:
+        """The first handle after a turn stands for a conversation that has it: it is saved at once."""
+        self.record = replace(self.record, handle=handle, handle_at=time.time())
+        now_s = time.monotonic()
+        if now_s - self._handle_saved_s >= HANDLE_SAVED_EVERY_S:
+            self._handle_saved_s = now_s
+            self._save_soon()
 
     def _add_usage(self, usage: Usage) -> None:
         total = dict(self.record.usage)
         for name in ("prompt_tokens", "response_tokens", "thoughts_tokens", "total_tokens"):
             total[name] = total.get(name, 0) + getattr(usage, name)
         self.record = replace(self.record, usage=total)
-        if self.meter is not None:
-            self._count(self.meter.count_tokens(usage.total_tokens))
+        self.metering.tokens(usage.total_tokens)
         self._emit(
             Notice(
                 "usage",
@@ -750,29 +487,11 @@ class Session:
             )
         )
 
-    def _emit_reply_audio(self, exchange: Exchange, pcm: bytes) -> None:
-        self._emit(ReplyAudio(exchange, pcm))
-
     def _emit(self, body: EventBody) -> None:
         event = self.log.append(body, time.monotonic())
         if event.seq % (RESERVED_SEQS // 2) == 0:
             self._save_soon()
-        for attachment in self.attachments:
-            attachment.deliver(event)
-
-    # The store
-
-    async def _save(self) -> None:
-        try:
-            await self.store.put_session(self.record)
-            self.store_failed = False
-        except StoreUnavailable:
-            self._store_failed()
-
-    def _store_failed(self) -> None:
-        if not self.store_failed:
-            log.warning("store_unavailable", extra={"session": self.key})
-        self.store_failed = True
+        self.readers.deliver(event)
 
 
 def ending_error(record: SessionRecord) -> LiveError:
@@ -784,18 +503,3 @@ def ending_error(record: SessionRecord) -> LiveError:
     if record.end_reason == InactivityTimeout.code:
         return InactivityTimeout()
     return SessionEnded()
-
-
-def _hashed(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _latency(exchange: Exchange) -> dict[str, int | None]:
-    """ms from the user's last word to the reply's first sign, and to its end."""
-    said_ms = exchange.input_ended_ms
-    if said_ms is None or exchange.reply_started_ms is None or exchange.ended_ms is None:
-        return {"firstReplyMs": None, "completeMs": None}
-    return {
-        "firstReplyMs": max(0, exchange.reply_started_ms - said_ms),
-        "completeMs": max(0, exchange.ended_ms - said_ms),
-    }

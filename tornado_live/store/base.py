@@ -24,7 +24,8 @@ class SessionRecord:
         label: the client's `session_id`.
         options: what was asked for at start, as JSON.
         started_at, last_activity_at, ended_at, expires_at: seconds since 1970, UTC.
-        resume_token_hash: SHA-256 hex of the newest resume token.
+        resume_token_hash, previous_token_hash: SHA-256 hex of the newest resume token, and of the one
+            before it while that is good too.
         epoch: rises whenever the event numbering starts again.
         last_seq: number of the last event that was announced.
         handle, handle_at: newest upstream resumption handle and when it came.
@@ -45,6 +46,7 @@ class SessionRecord:
     ended_at: float | None = None
     end_reason: str | None = None
     resume_token_hash: str = ""
+    previous_token_hash: str = ""
     epoch: int = 1
     last_seq: int = 0
     handle: str | None = None
@@ -75,6 +77,10 @@ class TurnRecord:
 
 class Store(Protocol):
     """Where records are kept. All methods raise StoreUnavailable when the store cannot be reached."""
+
+    @property
+    def failing(self) -> bool:
+        """The last that was asked of it did not work."""
 
     async def open(self) -> None: ...
 

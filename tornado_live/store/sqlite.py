@@ -69,6 +69,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TRIGGER turns_go_with_their_session AFTER DELETE ON sessions
             BEGIN DELETE FROM turns WHERE key = old.key; END""",
     ),
+    ("ALTER TABLE sessions ADD COLUMN previous_token_hash TEXT NOT NULL DEFAULT ''",),
 )
 """What brings a file from each version (`PRAGMA user_version`) to the next."""
 
@@ -100,11 +101,15 @@ class SqliteStore:
         busy_timeout_s: how long to wait for another process that has locked the file.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, busy_timeout_s: float = 5.0) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, busy_timeout_s: float = 1.0) -> None:
         self._path = os.fspath(path)
         self._busy_timeout_s = busy_timeout_s
         self._db: aiosqlite.Connection | None = None
         self._failing = False
+
+    @property
+    def failing(self) -> bool:
+        return self._failing
 
     async def open(self) -> None:
         if self._db is not None:

@@ -1,0 +1,288 @@
+"""The way out: what the model says becomes exchanges, events, REST texts and turns of the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from tornado_live.sessions.delivery import RestDelivery
+from tornado_live.sessions.events import EventBody, ExchangeUpdate, Notice, ReplyAudio
+from tornado_live.sessions.options import SessionOptions
+from tornado_live.sessions.pacer import Pacer
+from tornado_live.sessions.transcript import Exchange, Transcript
+from tornado_live.store.base import TurnRecord
+from tornado_live.upstream.base import (
+    AudioDelta,
+    GenerationComplete,
+    InputTranscript,
+    InterimInputTranscript,
+    Interrupted,
+    LinkEvent,
+    OutputTranscript,
+    SpeechStarted,
+    SpeechStopped,
+    TextDelta,
+    TurnComplete,
+    TurnFailed,
+)
+
+FRESH_AUDIO_S = 2.0
+LATE_TRANSCRIPT_S = 0.2
+
+
+class Exchanges:
+    """Applies the link's events to one session's transcript and tells its readers.
+
+    While a finished exchange is being committed, later events wait, so that clients read all in order.
+
+    Args:
+        commit: has turns written; what it does not return from is not announced final.
+        now_ms: the session's clock.
+        emit: takes every event for the readers.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        options: SessionOptions,
+        transcript: Transcript,
+        rest: RestDelivery,
+        *,
+        output_lead_s: float,
+        commit: Callable[[Sequence[TurnRecord]], Awaitable[None]],
+        now_ms: Callable[[], int],
+        emit: Callable[[EventBody], None],
+    ) -> None:
+        self._key = key
+        self._options = options
+        self._transcript = transcript
+        self._rest = rest
+        self._commit_turns = commit
+        self._now_ms = now_ms
+        self._emit = emit
+        self._pacer = Pacer(output_lead_s, lambda exchange, pcm: emit(ReplyAudio(exchange, pcm)))
+        self._held: list[LinkEvent] = []
+        self._committing: asyncio.Task[None] | None = None
+        self._turn_end_due = False
+        self._last_id: str | None = None
+        self._last_audio_s: float | None = None
+        self._ending = False
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    # What the user does
+
+    def audio_sent(self) -> None:
+        """More of the user's audio is on its way to the model."""
+        self._last_audio_s = time.monotonic()
+        self._settled.clear()
+
+    def written(self, text: str) -> None:
+        """The user has typed a turn."""
+        exchange = self._exchange()
+        exchange.input_text += text
+        exchange.input_ended_ms = self._now_ms()
+        self._emit(ExchangeUpdate.of(exchange))
+
+    def cancel(self) -> None:
+        """The rest of the reply is not wanted."""
+        exchange = self._transcript.open
+        if exchange is not None and not exchange.cancelled:
+            exchange.cancelled = True
+            self._pacer.drop()
+            self._emit(Notice("interrupted", {"turnId": exchange.id}))
+
+    # How far it is
+
+    @property
+    def settled(self) -> bool:
+        """Everything that was said has been answered."""
+        return self._settled.is_set()
+
+    async def wait_settled(self) -> None:
+        await self._settled.wait()
+
+    def finish(self) -> None:
+        """The session is about to end: replies need not be waited for until they have been played."""
+        self._ending = True
+
+    def drop_audio(self) -> None:
+        """What has not been played never will be."""
+        self._pacer.drop()
+
+    async def close(self) -> None:
+        """Commits all that was said, the open exchange as interrupted. The link must be stopped."""
+        self._pacer.drop()
+        await self._committed()
+        self._close_exchange(interrupted=True)
+        await self._committed()
+
+    async def _committed(self) -> None:
+        while (task := self._committing) is not None:
+            await task
+
+    # What the model says
+
+    def apply(self, event: LinkEvent) -> None:
+        """Takes an event that is part of the conversation; those about the connection are not."""
+        if self._committing is not None:
+            if isinstance(event, Interrupted):
+                self._pacer.drop()
+            self._held.append(event)
+            return
+        match event:
+            case AudioDelta(pcm):
+                self._hear_reply(pcm)
+            case InterimInputTranscript(text):
+                exchange = self._exchange()
+                exchange.interim = text
+                self._emit(ExchangeUpdate.of(exchange))
+            case InputTranscript(text):
+                self._hear_user(text)
+            case OutputTranscript(text) | TextDelta(text):
+                self._read_reply(text, written=isinstance(event, TextDelta))
+            case SpeechStarted():
+                self._emit(Notice("speech_started"))
+            case SpeechStopped():
+                self._emit(Notice("speech_stopped"))
+            case Interrupted():
+                self._interrupted()
+            case TurnComplete(idle=idle):
+                self._turn_complete(idle)
+            case TurnFailed(reason):
+                self._turn_failed(reason)
+            case GenerationComplete():
+                self._generation_complete()
+
+    def _exchange(self) -> Exchange:
+        self._settled.clear()
+        return self._transcript.exchange(self._now_ms())
+
+    def _hear_user(self, text: str) -> None:
+        if not text:
+            return
+        exchange = self._exchange()
+        exchange.interim = ""
+        exchange.input_text += text if exchange.input_text else text.lstrip()
+        exchange.input_ended_ms = self._now_ms()
+        if self._options.input_transcription:
+            self._rest.add_input(exchange.id, text)
+            self._emit(ExchangeUpdate.of(exchange))
+
+    def _reply(self) -> Exchange | None:
+        """The exchange that the model's output belongs to; None when it is not wanted any more."""
+        exchange = self._exchange()
+        if exchange.cancelled:
+            return None
+        if exchange.reply_started_ms is None:
+            exchange.reply_started_ms = self._now_ms()
+        return exchange
+
+    def _hear_reply(self, pcm: bytes) -> None:
+        exchange = self._reply()
+        if exchange is None or self._options.modality == "text":
+            return
+        if self._options.audio_delivery == "stream":
+            self._pacer.add(exchange, pcm)
+        else:
+            exchange.audio.append(pcm)
+
+    def _read_reply(self, text: str, *, written: bool) -> None:
+        exchange = self._reply()
+        if exchange is None or not text:
+            return
+        if not exchange.reply_text:
+            text = text.lstrip()
+        if written:
+            exchange.written += text
+        else:
+            exchange.spoken += text
+        if self._options.shows_reply_text:
+            self._rest.add_reply(exchange.id, text)
+            self._emit(ExchangeUpdate.of(exchange))
+
+    def _interrupted(self) -> None:
+        self._pacer.drop()
+        exchange = self._transcript.open
+        if exchange is None or not exchange.cancelled:
+            self._emit(Notice("interrupted", {"turnId": exchange.id if exchange else self._last_id}))
+        if exchange is not None:
+            self._turn_end_due = True
+            self._close_exchange(interrupted=True)
+
+    def _turn_complete(self, idle: bool) -> None:
+        exchange = self._transcript.open
+        of_closed, self._turn_end_due = self._turn_end_due, False
+        if of_closed and (exchange is None or not exchange.has_reply):
+            return
+        if not idle:
+            return
+        if exchange is None:
+            self._settle()
+        else:
+            self._close_exchange(interrupted=exchange.cancelled)
+
+    def _turn_failed(self, reason: str) -> None:
+        """Nobody is told that a reply failed which the user had stopped."""
+        exchange = self._transcript.open
+        stopped = exchange.cancelled if exchange is not None else self._turn_end_due
+        if not stopped:
+            turn_id = exchange.id if exchange is not None else None
+            self._emit(Notice("turn_failed", {"reason": reason, "turnId": turn_id}))
+        if exchange is not None:
+            self._close_exchange(interrupted=exchange.cancelled)
+
+    def _generation_complete(self) -> None:
+        """The model's turn lasts as long as its playback would; readers, and who is leaving, do not wait."""
+        exchange = self._transcript.open
+        if exchange is not None and (self._ending or self._options.modality == "text"):
+            asyncio.get_running_loop().call_later(LATE_TRANSCRIPT_S, self._close_if_open, exchange)
+
+    def _close_if_open(self, exchange: Exchange) -> None:
+        if self._transcript.open is exchange:
+            self._turn_end_due = True
+            self._close_exchange(interrupted=exchange.cancelled)
+
+    # The end of an exchange
+
+    def _close_exchange(self, *, interrupted: bool) -> None:
+        if self._transcript.open is None:
+            return
+        exchange, turns = self._transcript.close(self._key, self._now_ms(), interrupted=interrupted)
+        self._last_id = exchange.id
+        self._committing = asyncio.create_task(self._commit(exchange, turns, interrupted))
+
+    async def _commit(self, exchange: Exchange, turns: list[TurnRecord], interrupted: bool) -> None:
+        """A turn is with the store before it is announced final."""
+        if turns:
+            await self._commit_turns(turns)
+        await self._pacer.played(exchange)
+        audio, exchange.audio = b"".join(exchange.audio), []
+        self._emit(ExchangeUpdate.of(exchange, final=True, audio=audio))
+        if not interrupted:
+            self._emit(Notice("turn_complete", {"turnId": exchange.id, "latency": _latency(exchange)}))
+        self._committing = None
+        if not interrupted:
+            self._settle()
+        self._rest.exchange_ended(audio, completed=not interrupted)
+        held, self._held = self._held, []
+        for event in held:
+            self.apply(event)
+
+    def _settle(self) -> None:
+        """A turn is complete. Audio that came shortly before may hold the beginning of the next one."""
+        fresh = self._last_audio_s is not None and time.monotonic() - self._last_audio_s < FRESH_AUDIO_S
+        if self._transcript.open is None and (self._ending or not fresh):
+            self._settled.set()
+
+
+def _latency(exchange: Exchange) -> dict[str, int | None]:
+    """ms from the user's last word to the reply's first sign, and to its end."""
+    said_ms = exchange.input_ended_ms
+    if said_ms is None or exchange.reply_started_ms is None or exchange.ended_ms is None:
+        return {"firstReplyMs": None, "completeMs": None}
+    return {
+        "firstReplyMs": max(0, exchange.reply_started_ms - said_ms),
+        "completeMs": max(0, exchange.ended_ms - said_ms),
+    }
