@@ -79,7 +79,11 @@ setup(
             "ruff>=0.15,<1",
             "mypy>=1.19,<3",
             "types-PyYAML",
+            "redis>=7,<9",
+            "uvloop>=0.22,<1; sys_platform != 'win32'",
         ],
+        "bench": ["matplotlib>=3.9,<4"],
+        "fuzz": ["atheris>=3,<4"],
     },
     entry_points={
         "console_scripts": ["tornado-live = tornado_live.cli:main"],
