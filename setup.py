@@ -57,7 +57,7 @@ setup(
         "structlog>=25,<27",
         "typer>=0.24,<1",
         "rich>=14,<16",
-        "cryptography>=46",
+        "cryptography>=46,<52",
     ],
     extras_require={
         # moonshine-voice: later wheels leave the recognition model out.

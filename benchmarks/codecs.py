@@ -35,7 +35,7 @@ import pybase64
 from tornado_live.audio import DecodeLimits, StreamFormat
 from tornado_live.plugins import CodecRegistry
 from tornado_live_codecs import _opus
-from tornado_live_codecs._ebml import EbmlDemuxer, Packet
+from tornado_live_codecs._webm import WebmDemuxer
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
 SPEECH = DATA / "speech" / "jfk.wav"
@@ -97,8 +97,8 @@ def encoded(suffix: str, *options: str, seconds: float = 55.0) -> list[bytes]:
 
 
 def packets_of(chunks: list[bytes]) -> list[bytes]:
-    found = EbmlDemuxer(DecodeLimits()).feed(b"".join(chunks))
-    return [item.data for item in found if isinstance(item, Packet)]
+    found = WebmDemuxer(DecodeLimits()).feed(b"".join(chunks))
+    return [item[0] for item in found if isinstance(item, tuple)]
 
 
 # Ways to decode: each returns the seconds of audio that came out
@@ -409,6 +409,7 @@ def plot(groups: list[tuple[str, list[Row]]], file: Path) -> None:
         ]
         bars = panel.barh([row.name for row in shown], ratios, color=colours)
         panel.bar_label(bars, fmt="%.2f", padding=2)
+        panel.margins(x=0.15)
         panel.axvline(1.0, color="0.4", linewidth=0.8)
         panel.set_title(title, fontsize=9)
         panel.set_xlabel("CPU per second of audio / floor")

@@ -60,19 +60,19 @@ def adts_frame(data: bytes, pos: int) -> Frame | None:
     return Frame(size, 1024 * blocks, _AAC_RATES[rate], 8 if channels == 7 else channels or 2)
 
 
-def frames_in_a_row(data: bytes, pos: int, read: ReadFrame) -> tuple[int, bool]:
-    """Follows the frames from `pos` on, as far as one stream may hold them.
+def frames_in_a_row(data: bytes, pos: int, read: ReadFrame, enough: int) -> tuple[int, bool]:
+    """Follows the frames from `pos` on, as far as one stream may hold them, until there are enough.
 
     Returns:
-        How many headers there are, and whether the last one was followed by something else; if not,
-        the data just ended.
+        How many headers there are, and whether something else followed the last one; if not, there
+        are enough, or the data just ended.
     """
-    first, count = None, 0
-    while pos + HEADER_BYTES <= len(data):
+    rate_hz, count = 0, 0
+    while count < enough and pos + HEADER_BYTES <= len(data):
         frame = read(data, pos)
-        if frame is None or (first is not None and frame.rate_hz != first.rate_hz):
+        if frame is None or rate_hz not in (0, frame.rate_hz):
             return count, True
-        first = first or frame
+        rate_hz = frame.rate_hz
         count += 1
         pos += frame.size
     return count, False

@@ -24,6 +24,9 @@ from ._pyav import Damage, PacketDecoder, PyavDecoder
 OPUS_RATE_HZ = 48_000
 """What Opus durations and pre-skip are counted in, whatever the input was (RFC 7845, section 4)."""
 
+_RATE_HZ = TARGET.rate_hz
+_UPSAMPLING = OPUS_RATE_HZ // TARGET.rate_hz
+
 MAX_PACKET_SAMPLES = TARGET.rate_hz * 120 // 1000
 """A packet lasts at most 120 ms (RFC 6716, section 3.2.5)."""
 
@@ -187,14 +190,15 @@ class OpusDecoder:
         return is_packet(packet)
 
     def decode(self, packet: bytes, encoded_bytes: int, discard: int = 0) -> bytes:
-        self._meter.count(encoded_bytes, packet_samples(packet) / TARGET.rate_hz)
+        self._meter.count(encoded_bytes, packet_samples(packet) / _RATE_HZ)
         state, pcm = self._addresses
         samples = self._decode(state, packet, len(packet), pcm, MAX_PACKET_SAMPLES, 0)
         if samples < 0:
             self._damage.count(self.codec, encoded_bytes)
             return b""
-        self._damage.clear()
-        self.decoded_samples += samples * OPUS_RATE_HZ // TARGET.rate_hz
+        if self._damage.in_a_row:
+            self._damage.in_a_row = 0
+        self.decoded_samples += _UPSAMPLING * samples
         if not (discard or self._skip_bytes):
             return bytes(self._view[: 2 * samples])
         end = 2 * max(0, samples - round(discard * TARGET.rate_hz / OPUS_RATE_HZ))

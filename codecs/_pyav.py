@@ -65,20 +65,21 @@ class PacketDecoder(Protocol):
 
 
 class Damage:
-    """Counts damaged packets, which are left out, and gives up where nothing else arrives."""
+    """Counts damaged packets, which are left out, and gives up where nothing else arrives.
+
+    Attributes:
+        in_a_row: to be set to 0 when a good packet arrives.
+    """
 
     def __init__(self) -> None:
         self.lost_bytes = 0
-        self._in_a_row = 0
+        self.in_a_row = 0
 
     def count(self, codec: str, encoded_bytes: int) -> None:
         self.lost_bytes += encoded_bytes
-        self._in_a_row += 1
-        if self._in_a_row > MAX_DAMAGED_PACKETS:
+        self.in_a_row += 1
+        if self.in_a_row > MAX_DAMAGED_PACKETS:
             raise AudioMalformed(f"The {codec} audio is damaged beyond repair.")
-
-    def clear(self) -> None:
-        self._in_a_row = 0
 
 
 class Resampler:
@@ -187,7 +188,7 @@ class PyavDecoder:
         except Exception as exc:
             raise AudioMalformed(f"The {self.codec} audio cannot be decoded.") from exc
         if frames:
-            self._damage.clear()
+            self._damage.in_a_row = 0
         for frame in frames:
             self.decoded_samples += frame.samples
             self._meter.count(encoded_bytes, frame.samples / frame.sample_rate)

@@ -84,7 +84,7 @@ class _FrameDecoder(PushDecoder):
         skipped, pos = 0, 1
         while True:
             while pos + HEADER_BYTES <= len(debris):
-                count, ended = frames_in_a_row(debris[: pos + 2 * SNIFF_BYTES], pos, self._read)
+                count, ended = frames_in_a_row(debris, pos, self._read, 2)
                 if count >= 2 or debris.startswith((b"TAG", b"ID3"), pos):
                     self._lost_bytes += pos
                     self._give_back(debris[pos:])
@@ -183,11 +183,11 @@ def _sniff_frames(read: ReadFrame, labels: tuple[str, ...]) -> Callable[[bytes, 
     """Recognises frames: one, if the label says so, or two anywhere after that; else three in a row."""
 
     def sniff(head: bytes, declared: StreamFormat) -> bool | None:
-        count, ended = frames_in_a_row(head, 0, read)
+        count, ended = frames_in_a_row(head, 0, read, 3)
         if declared.media_type in labels:
             if count:
                 return True
-            return any(frames_in_a_row(head, pos, read)[0] >= 2 for pos in range(1, len(head))) or (
+            return any(frames_in_a_row(head, pos, read, 2)[0] == 2 for pos in range(1, len(head))) or (
                 None if len(head) < SNIFF_BYTES else False
             )
         if count >= 3:

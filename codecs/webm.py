@@ -6,11 +6,12 @@ from tornado_live import hookimpl
 from tornado_live.audio import Codec, DecodeLimits, PcmFormat, SampleEncoding, StreamFormat, StreamInfo
 from tornado_live.errors import UnsupportedAudio
 
-from ._ebml import EbmlDemuxer, Track
+from ._ebml import Track
 from ._flac import STREAMINFO_BYTES, open_flac
 from ._opus import OpusHead, open_opus
 from ._pyav import PacketDecoder, PyavDecoder, check_sound
 from ._samples import PcmPackets
+from ._webm import WebmDemuxer
 
 MAGIC = b"\x1a\x45\xdf\xa3"
 
@@ -24,7 +25,7 @@ class WebmDecoder:
 
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
-        self._demuxer = EbmlDemuxer(limits)
+        self._demuxer = WebmDemuxer(limits)
         self._packets: PacketDecoder | None = None
 
     @property

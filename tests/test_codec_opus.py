@@ -7,19 +7,19 @@ from codec_kit import likeness_db, recording
 
 from tornado_live.audio import DecodeLimits
 from tornado_live.errors import AudioError, AudioMalformed
-from tornado_live_codecs._ebml import EbmlDemuxer, Packet
 from tornado_live_codecs._opus import OpusDecoder, OpusHead, is_packet, libopus, open_opus, packet_samples
 from tornado_live_codecs._pyav import PacketDecoder, PyavDecoder
+from tornado_live_codecs._webm import Packet, WebmDemuxer
 
 
 def pcm_of(decoder: PacketDecoder, name: str) -> bytes:
-    pcm = [decoder.decode(packet.data, packet.encoded_bytes) for packet in packets(name)]
+    pcm = [decoder.decode(packet, encoded_bytes) for packet, encoded_bytes, _ in packets(name)]
     return b"".join(pcm) + decoder.flush()
 
 
 def packets(name: str) -> list[Packet]:
-    found = list(EbmlDemuxer(DecodeLimits()).feed(b"".join(recording(name))))
-    return [item for item in found if isinstance(item, Packet)]
+    found = list(WebmDemuxer(DecodeLimits()).feed(b"".join(recording(name))))
+    return [item for item in found if isinstance(item, tuple)]
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,7 @@ def test_both_engines_decode_the_same_sound(name: str) -> None:
 def test_output_gain_is_applied() -> None:
     def level(gain_q8: int) -> int:
         decoder = open_opus(OpusHead(gain_q8=gain_q8), DecodeLimits())
-        pcm = b"".join(
-            decoder.decode(packet.data, packet.encoded_bytes) for packet in packets("webm_opus_1000ms")
-        )
+        pcm = b"".join(decoder.decode(packet, size) for packet, size, _ in packets("webm_opus_1000ms"))
         return max(abs(sample) for sample in memoryview(pcm).cast("h"))
 
     assert level(-20 * 256) == pytest.approx(level(-10 * 256) / 10**0.5, rel=0.01)
@@ -69,7 +67,7 @@ def test_damaged_header_is_a_named_error(header: bytes) -> None:
 
 def test_damaged_packet_is_left_out_and_many_in_a_row_end_the_stream() -> None:
     decoder = open_opus(OpusHead(), DecodeLimits())
-    good = packets("webm_opus_250ms")[5].data
+    good = packets("webm_opus_250ms")[5][0]
     damaged = b"\xfb\x03" + bytes(58)
     for _ in range(100):
         assert decoder.decode(damaged, 60) == b""

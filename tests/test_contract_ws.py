@@ -133,7 +133,7 @@ async def test_bad_audio_gets_an_error_and_the_session_goes_on(server, connect):
     ]:
         await socket.send({"type": "audio_chunk", "audio_data": b64(data), "format": kind})
         assert (await socket.message_of("error"))["code"] == code
-    await socket.send({"type": "audio_chunk", "audio_data": "AAAA", "format": "pcm"})
+    await socket.send({"type": "audio_chunk", "audio_data": "AAAA" * 100, "format": "pcm"})
     await socket.send({"type": "get_status"})
     assert (await socket.message_of("session_status"))["data"]["audio"]["codec"] == "s16le"
 

@@ -88,12 +88,12 @@ def test_anything_else_is_the_named_codec_s_failure(faults: FaultCounter, behavi
         decoder.decode(b"x")
 
 
-def test_properties_of_a_wrong_type_are_as_good_as_none(faults: FaultCounter) -> None:
+@pytest.mark.parametrize(("name", "value"), [("info", "webm"), ("init_segment", None)])
+def test_property_of_a_wrong_type_is_a_failure(faults: FaultCounter, name: str, value: object) -> None:
     plugin = Plugin(b"")
-    plugin.info, plugin.init_segment = "webm", None
-    decoder = GuardedDecoder(CODEC, plugin, faults)  # type: ignore[arg-type]
-    assert decoder.info is None
-    assert decoder.init_segment == b""
+    setattr(plugin, name, value)
+    with pytest.raises(CodecFailed, match="beep"):
+        GuardedDecoder(CODEC, plugin, faults).decode(b"x")  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ ROOMS: dict[str, frozenset[str]] = {
         "web": "",
         "testing": "errors audio",
         "client": "errors audio plugins",
+        "convert": "errors audio plugins guard",
     }.items()
 }
 """What a room may import of the others; `store.base` is that module alone."""

@@ -408,11 +408,11 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
 
 def _load_certificate(context: ssl.SSLContext, tls: TlsSettings) -> None:
     try:
+        # A pair that does not match would spoil the context that is in use.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert_file, tls.key_file)
         context.load_cert_chain(tls.cert_file, tls.key_file)
     except OSError as exc:
-        raise SettingsError(
-            [f"server.tls: the certificate or its key cannot be read: {exc.strerror}."]
-        ) from exc
+        raise SettingsError([f"server.tls: the certificate or its key cannot be read: {exc}."]) from exc
 
 
 async def serve(settings: Settings, on_started: Callable[[LiveServer], None] = lambda server: None) -> None:

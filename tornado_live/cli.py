@@ -17,7 +17,6 @@ app = typer.Typer(
 )
 
 keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
-app.add_typer(keys_app, name="keys")
 
 ConfigOption = Annotated[
     Path | None,
@@ -310,6 +309,7 @@ def main() -> None:
     """The console script. Exit code 1: it failed; 2: the command line is wrong."""
     from tornado_live.errors import SettingsError
 
+    app.add_typer(keys_app, name="keys")
     try:
         app()
     except SettingsError as error:

@@ -17,6 +17,9 @@ from tornado_live.plugins import CodecRegistry
 
 PIECE_BYTES = 64 * 1024
 
+OWN_FILES = DecodeLimits(max_whole_bytes=2**30, max_whole_seconds=4 * 3600.0)
+"""What a file of one's own may be, where its format has to be decoded as a whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Converted:
@@ -49,6 +52,7 @@ def convert(
         out_path: what to write; it is replaced.
         on_progress: told how many more bytes have been read, again and again.
         declared: what the file is, for audio without a header; by default its name's ending says so.
+        limits: by default `OWN_FILES`.
 
     Raises:
         LiveError: the audio cannot be decoded; nothing is left at `out_path`.
@@ -57,7 +61,7 @@ def convert(
     declared = declared or StreamFormat(Path(in_path).suffix.lstrip(".").lower())
     with nullcontext(sys.stdin.buffer) if in_path == "-" else open(in_path, "rb") as source:
         head = source.read(SNIFF_BYTES)
-        decoder = _opened(head, declared, registry, limits or DecodeLimits())
+        decoder = _opened(head, declared, registry, limits or OWN_FILES)
         on_progress(len(head))
         try:
             with wave.open(out_path, "wb") as target:

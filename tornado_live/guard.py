@@ -79,19 +79,19 @@ class GuardedDecoder:
         self._decoder = decoder
         self._faults = faults
         self._deadline_s = deadline_s
+        self._info: StreamInfo | None = None
+        self._init_segment = b""
         self._failed = False
 
     @property
     def info(self) -> StreamInfo | None:
-        """See `AudioDecoder.info`; None as well where the plugin's own property fails."""
-        info = self._guarded(lambda: self._decoder.info)
-        return info if isinstance(info, StreamInfo) else None
+        """See `AudioDecoder.info`: as it was after the newest chunk."""
+        return self._info
 
     @property
     def init_segment(self) -> bytes:
-        """See `AudioDecoder.init_segment`."""
-        segment = self._guarded(lambda: self._decoder.init_segment)
-        return segment if isinstance(segment, bytes) else b""
+        """See `AudioDecoder.init_segment`: as it was after the newest chunk."""
+        return self._init_segment
 
     def decode(self, data: bytes) -> bytes:
         """See `AudioDecoder.decode`. Raises `CodecFailed` for whatever is not an `AudioError`."""
@@ -102,11 +102,16 @@ class GuardedDecoder:
         return self._pcm(self._decoder.flush)
 
     def _pcm(self, call: Callable[[], object]) -> bytes:
-        pcm = self._guarded(call)
+        pcm, info, init_segment = self._guarded(
+            lambda: (call(), self._decoder.info, self._decoder.init_segment)
+        )
         if not isinstance(pcm, bytes):
             self._fail(TypeError(f"it returned {type(pcm).__name__}, not bytes"))
         if len(pcm) % 2:
             self._fail(ValueError(f"it returned {len(pcm)} bytes, not whole 16-bit samples"))
+        if not isinstance(info, StreamInfo | None) or not isinstance(init_segment, bytes):
+            self._fail(TypeError("its info is no StreamInfo, or its init_segment no bytes"))
+        self._info, self._init_segment = info, init_segment
         return pcm
 
     def _guarded(self, call: Callable[[], T]) -> T:

@@ -80,6 +80,9 @@ class CodecRegistry:
         self.codecs = tuple(codecs)
         self._faults = FaultCounter()
         self._loaded = {loaded.codec.name: loaded for loaded in self.codecs}
+        with_header = [loaded for loaded in self.codecs if not loaded.codec.headerless]
+        self._strong = [loaded for loaded in with_header if not loaded.codec.weak_magic]
+        self._weak = [loaded for loaded in with_header if loaded.codec.weak_magic]
 
     @classmethod
     def load(cls, disabled: Collection[str] = (), plugins_dir: str | None = None) -> CodecRegistry:
@@ -123,13 +126,11 @@ class CodecRegistry:
         """
         labelled = next((each.codec for each in self._usable() if names(each.codec, declared)), None)
         certain = ended or len(head) >= SNIFF_BYTES
-        for loaded in self._by_strength():
-            codec = loaded.codec
-            if codec.weak_magic and labelled is not None and labelled.headerless:
-                continue
+        headerless = labelled is not None and labelled.headerless
+        for loaded in self._strong if headerless else self._strong + self._weak:
             verdict = self._sniff(loaded, head, declared)
             if verdict:
-                return codec
+                return loaded.codec
             if verdict is None and not certain:
                 return None
         if labelled is None:
@@ -144,11 +145,7 @@ class CodecRegistry:
 
         Only magics that do not occur by chance inside another stream count.
         """
-        return any(
-            self._sniff(loaded, chunk, declared) is True
-            for loaded in self._by_strength()
-            if not loaded.codec.weak_magic
-        )
+        return any(self._sniff(loaded, chunk, declared) for loaded in self._strong)
 
     def open(self, codec: Codec, declared: StreamFormat, limits: DecodeLimits) -> GuardedDecoder:
         """Makes the decoder of a new stream; whatever the plugin does, it raises `LiveError` only.
@@ -172,12 +169,9 @@ class CodecRegistry:
     def _usable(self) -> Iterator[LoadedCodec]:
         return (loaded for loaded in self.codecs if not self._faults.is_off(loaded.codec.name))
 
-    def _by_strength(self) -> list[LoadedCodec]:
-        """Those that have a header, the ones that could be mistaken last."""
-        with_header = [loaded for loaded in self._usable() if not loaded.codec.headerless]
-        return sorted(with_header, key=lambda loaded: loaded.codec.weak_magic)
-
     def _sniff(self, loaded: LoadedCodec, head: bytes, declared: StreamFormat) -> bool | None:
+        if self._faults.is_off(loaded.codec.name):
+            return False
         try:
             verdict = _call(loaded, partial(loaded.codec.sniff, head, declared))
             if verdict is not None and not isinstance(verdict, bool):

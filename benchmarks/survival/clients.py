@@ -26,14 +26,15 @@ class Client:
 
     Attributes:
         frames: what each numbered message held, by number: its text, for audio header and samples.
-        out_of_order: numbered messages that did not follow the one before, as (last, this).
+        out_of_order: numbered messages that came twice or too late, as (last, this).
         finals: `data` of every exchange that was announced final.
         messages: everything, as it came.
     """
 
-    def __init__(self, port: int, label: str, *, host: str = "127.0.0.1", **start: Any) -> None:
+    def __init__(self, port: int, label: str, *, api_key: str | None = None, **start: Any) -> None:
         self.port = port
         self.label = label
+        self._headers = {} if api_key is None else {"X-API-Key": api_key}
         self.token = ""
         self.epoch = 0
         self.last_seq = 0
@@ -43,7 +44,6 @@ class Client:
         self.messages: list[dict[str, Any]] = []
         self.close_code: int | None = None
         self.unacknowledged: dict[int, bytes] = {}
-        self._host = host
         self._start = {"format": "pcm", "sample_rate": 16000, "channels": 1} | start
         self._connection: WebSocketClientConnection | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -90,7 +90,8 @@ class Client:
     async def _dial(self) -> None:
         await self.drop()
         self.messages.clear()
-        request = HTTPRequest(f"ws://{self._host}:{self.port}/ws/live-audio", connect_timeout=5.0)
+        url = f"ws://127.0.0.1:{self.port}/ws/live-audio"
+        request = HTTPRequest(url, headers=self._headers, connect_timeout=5.0)
         self._connection = await websocket_connect(request, max_message_size=MAX_MESSAGE_BYTES)
         self.close_code = None
         self.closed.clear()
@@ -140,7 +141,7 @@ class Client:
 
     def _numbered(self, seq: int, content: str | bytes) -> None:
         """A number counts only with all that belongs to it: a header alone is asked for again."""
-        if seq != self.last_seq + 1 and self.frames:
+        if seq <= self.last_seq:
             self.out_of_order.append((self.last_seq, seq))
         self.last_seq = seq
         self.frames[seq] = content
@@ -225,25 +226,28 @@ class Refused(Exception):
         self.code = code
 
 
-async def call(port: int, path: str, body: Any = None, timeout_s: float = 30.0) -> tuple[int, dict[str, Any]]:
+async def call(
+    port: int, path: str, body: Any = None, *, api_key: str | None = None
+) -> tuple[int, dict[str, Any]]:
     """Status and body of a REST call; `path` below the API's, or from the root with `/` twice."""
     url = f"http://127.0.0.1:{port}" + (path[1:] if path.startswith("//") else API + path)
+    key = {} if api_key is None else {"X-API-Key": api_key}
     response = await AsyncHTTPClient().fetch(
         HTTPRequest(
             url,
             method="GET" if body is None else "POST",
             body=None if body is None else json.dumps(body),
-            headers={"Content-Type": "application/json"},
-            request_timeout=timeout_s,
+            headers={"Content-Type": "application/json"} | key,
+            request_timeout=30.0,
         ),
         raise_error=False,
     )
     return response.code, json.loads(response.body) if response.body else {}
 
 
-async def ledger(port: int, label: str) -> list[dict[str, Any]]:
+async def ledger(port: int, label: str, *, api_key: str | None = None) -> list[dict[str, Any]]:
     """The turns of a session, as the server keeps them."""
-    status, body = await call(port, f"/session/{label}/transcript")
+    status, body = await call(port, f"/session/{label}/transcript", api_key=api_key)
     assert status == 200, body
     turns: list[dict[str, Any]] = body["data"]["turns"]
     return turns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import Any
 
 import pytest
@@ -45,6 +46,48 @@ async def test_14_succeeds_unprotected(unprotected: Any) -> None:
 async def test_14_new_sessions_are_limited_by_the_minute(make_protected: Any, scripted_ears: Any) -> None:
     server = await make_protected(limits={"new_sessions_per_minute": 10})
     assert await dials(server, lambda: len(scripted_ears.journal.select("opened"))) == 10
+
+
+async def speak(socket: Socket, audio_data: str) -> None:
+    while True:
+        await socket.send({"type": "audio_chunk", "audio_data": audio_data, "format": "pcm"})
+        await asyncio.sleep(0.2)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_14_the_days_audio_is_not_exceeded(make_protected: Any) -> None:
+    """Neither by the session that uses it up nor by a new one."""
+    server = await make_protected(limits={"audio_seconds_per_day": 2})
+    second = base64.b64encode(bytes(32_000)).decode()
+    socket = await Socket.open(server, X_API_Key=MARY)
+    await socket.start(session_id="s1", format="pcm", sample_rate=16_000, channels=1)
+    speaking = asyncio.create_task(speak(socket, second))
+    refusal = await socket.message_of("rate_limit_exceeded")
+    speaking.cancel()
+    assert "2 seconds of audio a day" in refusal["error"]
+    socket.close()
+    await socket.closed()
+    wire = request("POST", f"{API}/session/start", {"session_id": "s2"}, X_API_Key=MARY)
+    assert status_of(await answer_to(server.port, wire)) == 429
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_14_many_short_sessions_count_as_much_as_a_long_one(make_protected: Any) -> None:
+    server = await make_protected(limits={"audio_seconds_per_day": 3}, sessions={"end_wait": 0})
+    piece = base64.b64encode(bytes(28_800)).decode()
+    socket = await Socket.open(server, X_API_Key=MARY)
+    answers = []
+    for number in range(6):
+        await socket.send({"type": "start_session", "session_id": f"s{number}", "sample_rate": 16_000})
+        answers.append((await socket.message_of("session_started", "rate_limit_exceeded"))["type"])
+        if answers[-1] == "session_started":
+            await socket.send({"type": "audio_chunk", "audio_data": piece, "format": "pcm"})
+            await socket.send({"type": "end_session"})
+            await socket.message_of("session_ended")
+    socket.close()
+    await socket.closed()
+    assert answers[:3] == ["session_started"] * 3
+    assert answers[5] == "rate_limit_exceeded"
 
 
 @pytest.mark.gen_test

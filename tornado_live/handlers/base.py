@@ -44,6 +44,19 @@ def origin_allowed(services: Services, request: HTTPServerRequest, *, has_creden
     return own and (services.authenticator.required or services.origins.allows_host(request.host))
 
 
+def request_allowed(services: Services, request: HTTPServerRequest) -> bool:
+    """Whether a REST call may be served: no page sends it, or one that may.
+
+    A page whose name was pointed at this machine sends its GETs without an origin; where there is no
+    authentication, their `Host` gives them away.
+    """
+    if request.headers.get("Origin") is not None:
+        return origin_allowed(services, request, has_credential=True)
+    auth = services.settings.auth
+    open_to_all = services.authenticator.required or auth.allow_public_without_auth
+    return open_to_all or services.origins.allows_host(request.host)
+
+
 @stream_request_body
 class BaseHandler(RequestHandler):
     """A handler under `/api`: every answer, errors too, is JSON with CORS headers.
@@ -84,9 +97,7 @@ class BaseHandler(RequestHandler):
             raise self._too_large()
         if self.request.method == "OPTIONS":
             return
-        if self.request.headers.get("Origin") is not None and not origin_allowed(
-            self.services, self.request, has_credential=True
-        ):
+        if not request_allowed(self.services, self.request):
             raise OriginRefused
         if self.needs_auth:
             self.caller = self.services.known_by_headers(

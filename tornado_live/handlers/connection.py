@@ -55,6 +55,9 @@ from tornado_live.wire.requests import (
 
 log = logging.getLogger(__name__)
 
+DEAF_S = 1.0
+"""How long nothing is read of a client that is being closed for having sent too much."""
+
 _ERROR_TYPES: dict[type[LiveError], str] = {
     AuthFailed: "auth_failed",
     AuthRequired: "auth_required",
@@ -94,6 +97,7 @@ class LiveConnection:
         self._session: Session | None = None
         self._binary = False
         self._closed = False
+        self._closing = False
 
     # The socket
 
@@ -114,24 +118,26 @@ class LiveConnection:
 
     def receive(self, frame: str | bytes) -> Awaitable[None] | None:
         """Takes one frame; where the answer takes time, the next frame is read after it."""
+        if self._closing:
+            return asyncio.sleep(DEAF_S)
         gate = self._identity.gate
         try:
-            if gate is not None and not gate.admit_message():
-                return None
+            if not gate.admit_message():
+                return asyncio.sleep(gate.pause_s)
             if isinstance(frame, bytes):
                 self._binary_chunk(frame)
                 return None
             return self._dispatch(frame)
         except LiveError as exc:
             self.tell(exc)
-            if isinstance(exc, RateLimited) and gate is not None and gate.exhausted:
+            if isinstance(exc, RateLimited) and gate.exhausted:
+                self._closing = True
                 self._close_with(exc)
         return None
 
     def admit_ping(self) -> bool:
         """False: nobody needs that many pings."""
-        gate = self._identity.gate
-        return gate is None or gate.admit_ping()
+        return self._identity.gate.admit_ping()
 
     def tell(self, error: LiveError) -> None:
         """An `error` message; the socket stays open."""

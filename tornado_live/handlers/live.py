@@ -30,6 +30,9 @@ class LiveHandler(WebSocketHandler):
     def initialize(self, services: Services) -> None:
         self.services = services
 
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+
     async def prepare(self) -> None:
         """The origin is checked whatever `Sec-Fetch-Site` says: Tornado does not ask `check_origin` then."""
         headers = self.request.headers

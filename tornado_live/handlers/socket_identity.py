@@ -32,7 +32,7 @@ class SocketIdentity:
         self._lost = lost
         self._caller: Caller | None = None
         self._account: Account | None = None
-        self._gate: MessageGate | None = None
+        self._gate = services.limiter.stranger_gate(address)
         self._timer: asyncio.TimerHandle | None = None
         self._waiting = ExitStack()
 
@@ -60,8 +60,8 @@ class SocketIdentity:
         return self._account
 
     @property
-    def gate(self) -> MessageGate | None:
-        """How fast the caller may send; None while it is unknown."""
+    def gate(self) -> MessageGate:
+        """How fast the client may send; while it is unknown, as fast as a stranger."""
         return self._gate
 
     def open(self, headers: Mapping[str, str], ticket: str | None) -> None:

@@ -44,6 +44,7 @@ class Metering:
         self.meter = meter
 
     async def close(self, key: str) -> None:
+        self._count_audio()
         if self._counting:
             await asyncio.wait(self._counting)
         if self.meter is not None:
@@ -63,14 +64,18 @@ class Metering:
 
     def decoded(self, seconds: float) -> None:
         self._uncounted_s += seconds
-        if self._uncounted_s >= COUNT_EVERY_S and self.meter is not None:
-            seconds, self._uncounted_s = self._uncounted_s, 0.0
-            size, self._uncounted_bytes = self._uncounted_bytes, 0
-            self._count(self.meter.count_audio(seconds, size))
+        if self._uncounted_s >= COUNT_EVERY_S:
+            self._count_audio()
 
     def tokens(self, tokens: int) -> None:
         if self.meter is not None:
             self._count(self.meter.count_tokens(tokens))
+
+    def _count_audio(self) -> None:
+        if self.meter is not None:
+            seconds, self._uncounted_s = self._uncounted_s, 0.0
+            size, self._uncounted_bytes = self._uncounted_bytes, 0
+            self._count(self.meter.count_audio(seconds, size))
 
     def _count(self, counting: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(self._counted(counting))

@@ -210,7 +210,10 @@ def _operation(operation: Operation, body: dict[str, Any] | None) -> dict[str, A
     if parameters:
         described["parameters"] = parameters
     if body is not None:
-        described["requestBody"] = {"required": operation.body is not StartBody, "content": {_JSON: {"schema": body}}}
+        described["requestBody"] = {
+            "required": operation.body is not StartBody,
+            "content": {_JSON: {"schema": body}},
+        }
     return described
 
 

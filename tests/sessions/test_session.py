@@ -1,0 +1,225 @@
+"""A session by itself: what the model says becomes, and what outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import pytest
+from sessions.fakes import FakeReader, FakeStore, make_session
+from support import until
+
+from tornado_live.audio import StreamFormat
+from tornado_live.errors import ResumeRefused, SessionExpired, SessionReplaced, ShuttingDown, UplinkBusy
+from tornado_live.sessions.events import Notice
+from tornado_live.sessions.intake import Chunk
+from tornado_live.sessions.session import Session
+from tornado_live.store.base import TurnRecord
+from tornado_live.upstream.base import (
+    AudioDelivered,
+    AudioDelta,
+    InputTranscript,
+    Interrupted,
+    OutputTranscript,
+    ResumptionHandle,
+    TextDelta,
+    TurnComplete,
+    TurnFailed,
+)
+
+
+async def opened(store: FakeStore | None = None, **options) -> tuple[Session, FakeReader]:
+    session = make_session(store, **options)
+    await session.open(1.0)
+    reader = FakeReader()
+    session.attach(reader)
+    return session, reader
+
+
+def tell(session: Session, *events) -> None:
+    for event in events:
+        session.link.tell(event)
+
+
+@pytest.mark.gen_test
+async def test_an_exchange_is_in_the_store_before_it_is_announced_final() -> None:
+    store = FakeStore()
+    session, reader = await opened(store)
+    kept_when_told: list[int] = []
+    reader.deliver = lambda event: kept_when_told.append(len(store.kept))
+    tell(session, InputTranscript("hello"), TextDelta("hi"), TurnComplete())
+    await until(lambda: len(kept_when_told) == 4)
+    assert kept_when_told == [0, 0, 2, 2]
+    assert [(turn.role, turn.text) for turn in store.kept] == [("user", "hello"), ("model", "hi")]
+
+
+@pytest.mark.gen_test
+async def test_what_is_said_while_an_exchange_is_committed_comes_after_it() -> None:
+    class SlowStore(FakeStore):
+        async def put_turns(self, turns: Sequence[TurnRecord]) -> None:
+            await asyncio.sleep(0.05)
+            await super().put_turns(turns)
+
+    session, reader = await opened(SlowStore())
+    tell(session, InputTranscript("one"), TurnComplete(), InputTranscript("two"), TurnComplete())
+    await until(lambda: len(reader.finals) == 2)
+    assert [update.exchange.input_text for update in reader.finals] == ["one", "two"]
+
+
+@pytest.mark.gen_test
+async def test_a_commit_does_not_hold_back_acknowledgements_of_audio() -> None:
+    session, reader = await opened(modality="audio", audio_delivery="stream")
+    tell(session, AudioDelta(bytes(48_000 * 5)), AudioDelta(bytes(48_000)), TurnComplete(), AudioDelivered(7))
+    assert "audio_ack" in reader.notices
+    assert "turn_complete" not in reader.notices
+    await session.close("ended")
+
+
+@pytest.mark.gen_test
+async def test_a_failed_turn_is_named_unless_the_user_had_stopped_it() -> None:
+    session, reader = await opened()
+    tell(session, InputTranscript("one"), TurnFailed("empty"), TurnComplete())
+    await until(lambda: reader.finals)
+    assert reader.notice("turn_failed") == {"reason": "empty", "turnId": "t1"}
+    tell(session, TextDelta("two"))
+    session.cancel_reply()
+    tell(session, TurnFailed("lost"), TurnComplete())
+    await until(lambda: len(reader.finals) == 2)
+    tell(session, TextDelta("three"), Interrupted(), TurnFailed("empty"), TurnComplete())
+    await until(lambda: len(reader.finals) == 3)
+    assert reader.notices.count("turn_failed") == 1
+
+
+@pytest.mark.gen_test
+async def test_an_interruption_ends_the_exchange_and_is_marked_in_the_ledger() -> None:
+    store = FakeStore()
+    session, reader = await opened(store)
+    tell(session, InputTranscript("one"), OutputTranscript("long ans"), Interrupted(), TurnComplete())
+    tell(session, InputTranscript("two"), OutputTranscript("short"), TurnComplete())
+    await until(lambda: len(reader.finals) == 2)
+    assert [(turn.text, turn.interrupted) for turn in store.kept if turn.role == "model"] == [
+        ("long ans", True),
+        ("short", False),
+    ]
+
+
+@pytest.mark.gen_test
+async def test_a_session_that_is_left_and_saved_can_still_be_used() -> None:
+    session, reader = await opened()
+    session.detach(reader)
+    await session.save()
+    session.attach(FakeReader())
+    session.send_text("still here")
+    assert session.status == "active"
+
+
+@pytest.mark.gen_test
+async def test_acknowledgements_never_run_ahead_of_audio_that_waits() -> None:
+    session, _ = await opened(stream=StreamFormat("echo"))
+    for seq, data in enumerate((b"HE", b"ADaa")):
+        session.feed(Chunk(data, StreamFormat("echo"), seq))
+    assert session.link.sent == [("audio", b"", 0), ("audio", b"aa", 1)]
+
+
+@pytest.mark.gen_test
+async def test_the_first_handle_after_a_turn_is_saved_at_once() -> None:
+    store = FakeStore()
+    session, reader = await opened(store)
+    tell(session, InputTranscript("one"), TurnComplete())
+    await until(lambda: reader.finals)
+    tell(session, ResumptionHandle("with one"))
+    await until(lambda: store.sessions and store.sessions["key"].handle == "with one")
+
+
+@pytest.mark.gen_test
+async def test_a_token_is_stored_before_the_client_has_it() -> None:
+    store = FakeStore()
+    session, _ = await opened(store)
+    await session.new_resume_token()
+    assert store.sessions["key"].resume_token_hash
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_never_got_its_new_token_comes_back_with_the_old_one() -> None:
+    session, first = await opened()
+    token = await session.new_resume_token()
+    second, third = FakeReader(), FakeReader()
+    await session.resume(second, token, 0)
+    resumption = await session.resume(third, token, 0)
+    assert [type(error) for error in (*first.closed_by, *second.closed_by)] == [SessionReplaced] * 2
+    session.touch()
+    with pytest.raises(ResumeRefused):
+        await session.resume(FakeReader(), token, 0)
+    await session.resume(FakeReader(), resumption.token, 0)
+
+
+@pytest.mark.gen_test
+async def test_two_that_come_back_at_once_leave_one_attached() -> None:
+    session, _ = await opened()
+    token = await session.new_resume_token()
+    readers = [FakeReader() for _ in range(5)]
+    await asyncio.gather(*(session.resume(reader, token, 0) for reader in readers), return_exceptions=True)
+    session.announce(Notice("still_there"))
+    assert sum("still_there" in reader.notices for reader in readers) == 1
+
+
+@pytest.mark.gen_test
+async def test_an_observer_is_neither_replaced_nor_keeps_the_session_alive() -> None:
+    session, reader = await opened()
+    observer = FakeReader(observer=True)
+    session.attach(observer)
+    await session.resume(FakeReader(), await session.new_resume_token(), 0)
+    assert observer.closed_by == []
+    session.readers.replace_by(reader)
+    session.detach(reader)
+    assert session.status == "detached"
+
+
+@pytest.mark.gen_test
+async def test_one_connection_sends_audio_at_a_time() -> None:
+    session, reader = await opened()
+    session.claim_uplink(reader)
+    with pytest.raises(UplinkBusy):
+        session.claim_uplink(FakeReader())
+    session.release_uplink(reader)
+    session.claim_uplink(FakeReader())
+
+
+@pytest.mark.gen_test
+async def test_the_end_comes_by_the_clock_and_nobody_attaches_afterwards() -> None:
+    session = make_session(lifetime_s=0.2)
+    await session.open(1.0)
+    reader = FakeReader()
+    session.attach(reader)
+    token = await session.new_resume_token()
+    await until(lambda: reader.closed_by)
+    assert isinstance(reader.closed_by[0], SessionExpired)
+    with pytest.raises(SessionExpired):
+        await session.resume(FakeReader(), token, 0)
+    assert not session.link.running
+    assert session.record.status == "expired"
+
+
+@pytest.mark.gen_test
+async def test_the_wall_clock_may_jump_without_ending_or_prolonging_a_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session, _ = await opened()
+    now = time.time
+    for jump_s in (3600.0, -3600.0):
+        monkeypatch.setattr(time, "time", lambda jump_s=jump_s: now() + jump_s)
+        assert session.remaining_s == pytest.approx(900.0, abs=1.0)
+        session.check_alive()
+
+
+@pytest.mark.gen_test
+async def test_a_suspended_session_keeps_what_was_said_and_is_not_over() -> None:
+    store = FakeStore()
+    session, reader = await opened(store)
+    tell(session, InputTranscript("half a sen"))
+    await session.suspend(ShuttingDown())
+    assert [turn.text for turn in store.kept] == ["half a sen"]
+    record = store.sessions["key"]
+    assert (record.status, record.ended_at) == ("detached", None)
+    assert isinstance(reader.closed_by[0], ShuttingDown)
