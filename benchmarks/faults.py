@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import structlog
 from survival import closes, crashes, cuts, drains, leaks, readers, rotation
 
 
@@ -56,6 +57,7 @@ def main() -> int:
     arguments.add_argument("--only", nargs="*", choices=list(RUNS), help="only these")
     chosen = arguments.parse_args()
     logging.disable(logging.ERROR)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     report = Report()
     print("| fault | target | seen | met |\n|---|---|---|---|", flush=True)
     began = time.monotonic()

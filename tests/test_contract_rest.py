@@ -158,6 +158,8 @@ BAD = [
     ("/transcribe", {"session_id": "s"}, 400, "invalid_field"),
     ("/transcribe", {"session_id": "s", "audio_data": "not base64!"}, 400, "invalid_base64"),
     ("/transcribe", {"session_id": "s", "audio_data": ""}, 400, "empty_audio"),
+    ("/transcribe", {"audio_data": b64(b"abc"), "format": "tea"}, 415, "unsupported_audio"),
+    ("/transcribe", {"audio_data": b64(b"abc"), "format": "webm"}, 400, "audio_header_missing"),
     ("/transcribe", {"audio_data": b64(b"RIFF" + b"\0" * 40), "format": "tea"}, 415, "unsupported_audio"),
 ]
 

@@ -266,7 +266,9 @@ async def observed(port: int, label: str) -> AsyncIterator[dict[str, Any]]:
     request = HTTPRequest(
         url, headers={"Last-Event-ID": "0"}, streaming_callback=queue.put_nowait, request_timeout=0
     )
-    fetching = asyncio.ensure_future(AsyncHTTPClient().fetch(request))
+    # The shared client has room for ten requests at once.
+    http = AsyncHTTPClient(force_instance=True)
+    fetching = asyncio.ensure_future(http.fetch(request))
     fetching.add_done_callback(lambda _: queue.put_nowait(None))
     received = b""
     try:
@@ -279,3 +281,4 @@ async def observed(port: int, label: str) -> AsyncIterator[dict[str, Any]]:
     finally:
         fetching.cancel()
         await asyncio.gather(fetching, return_exceptions=True)
+        http.close()

@@ -147,16 +147,19 @@ def _differences(client: Client, seen: dict[int, list[dict[str, Any]]]) -> str:
     last = min(client.last_seq, max(seen))
     for seq in range(1, last + 1):
         mine, theirs = client.frames.get(seq), seen.get(seq, [])
+        # Audio that still waits when its reply is interrupted is dropped, and its number with it; it may
+        # wait for one reader and not for the other.
+        if not theirs and (mine is None or isinstance(mine, bytes)):
+            continue
         if len(theirs) != 1:
             return f"event {seq} was observed {len(theirs)} times"
         if mine is None:
-            # Audio that waited when its reply was interrupted is dropped, its number with it.
             if theirs[0]["type"] == "audio_output" and theirs[0]["data"]["turnId"] in interrupted:
                 continue
             return f"event {seq} is missing: {theirs[0]['type']}"
         if not _same(mine, theirs[0]):
             return f"event {seq} differs: {theirs[0]['type']}"
-    return "" if last else "nothing was observed"
+    return "" if len(seen) > last / 2 else "hardly anything was observed"
 
 
 def _same(mine: str | bytes, theirs: dict[str, Any]) -> bool:

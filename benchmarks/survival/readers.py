@@ -18,6 +18,7 @@ from survival.gemini import emulator
 from survival.processes import ServerProcess
 
 WORDS_FOR_320_S = 700
+CLOSED_AFTER_S = 15.0
 RECEIVE_BUFFER_BYTES = 64 * 2**10
 
 
@@ -39,10 +40,10 @@ class Stalled:
 
 
 async def never_read(readers: int = 50, *, ahead_s: float = 5.0) -> Stalled:
-    """Has the model say 320 s of audio to each; it is up to `ahead_s` ahead of its playback."""
+    """Has the model say 320 s of audio to each; it gets about `ahead_s` ahead until they are closed."""
     answer = " ".join(["word"] * WORDS_FOR_320_S)
     scenario = {
-        "pace": {"speed": 1, "burst_ms": int(ahead_s * 1000)},
+        "pace": {"speed": 1 + ahead_s / CLOSED_AFTER_S},
         "script": {"replies": [{"when": "speak", "text": answer}, {"text": "Yes."}]},
     }
     gemini = emulator(scenario)

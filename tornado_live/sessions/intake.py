@@ -36,7 +36,7 @@ class OpenedDecoder(AudioDecoder, Protocol):
 class Codecs(Protocol):
     """What recognises streams and opens their decoders (`plugins.CodecRegistry`)."""
 
-    def recognise(self, head: bytes, declared: StreamFormat) -> Codec | None: ...
+    def recognise(self, head: bytes, declared: StreamFormat, *, ended: bool = False) -> Codec | None: ...
 
     def begins_stream(self, chunk: bytes, declared: StreamFormat) -> bool: ...
 
@@ -145,11 +145,19 @@ class Intake:
             self._queue.append(action)
 
     async def finish(self) -> None:
-        """Decodes what is queued and flushes the stream; nothing may be offered afterwards."""
+        """Decodes what is queued and flushes the stream; nothing may be offered afterwards.
+
+        Raises:
+            AudioError: the stream ended before it could be recognised, and cannot be.
+        """
         while self._early:
             self._skip_gap()
         if self._worker is not None:
             await self._worker
+        if self._decoder is None and self._head:
+            short = self._open(self._codecs.recognise(self._head, self._declared, ended=True))
+            if short is not None:
+                self._passed(short.decode(self._head), len(self._head), None)
         if self._decoder is not None and self._decoder.blocking:
             decoder, self._decoder = self._decoder, None
             self._passed(await asyncio.to_thread(decoder.flush), 0, None)
@@ -275,6 +283,7 @@ class Intake:
         if not self._head:
             self._end_stream()
         self._head += data
+        self._declared = declared
         try:
             codec = self._codecs.recognise(self._head, declared)
         except AudioHeaderMissing:
@@ -282,10 +291,13 @@ class Intake:
                 raise
             codec = self._codecs.recognise(self.init_segment, declared)
             self._head = self.init_segment + self._head
-        if codec is None:
-            return
-        self._codec, self._declared = codec, declared
-        self._decoder = self._codecs.open(codec, declared, self._policy.limits)
+        self._open(codec)
+
+    def _open(self, codec: Codec | None) -> OpenedDecoder | None:
+        if codec is not None:
+            self._codec = codec
+            self._decoder = self._codecs.open(codec, self._declared, self._policy.limits)
+        return self._decoder
 
     def _ends_stream(self, data: bytes, declared: StreamFormat) -> bool:
         if self._codecs.begins_stream(data, declared):
