@@ -18,6 +18,8 @@ from survival.gemini import emulator
 from survival.processes import ServerProcess
 
 WORDS_FOR_320_S = 700
+MIB_A_READER = 1.5
+"""The replay window of 12 s, what the model is ahead, and the allocator's share."""
 CLOSED_AFTER_S = 15.0
 RECEIVE_BUFFER_BYTES = 64 * 2**10
 

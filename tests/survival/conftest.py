@@ -1,0 +1,8 @@
+"""The fault runs of `benchmarks/survival`, in their short form."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
