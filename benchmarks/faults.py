@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import logging
 import math
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -109,7 +108,9 @@ def _real_time(report: Report) -> None:
 
 def _cuts(report: Report, short: bool) -> None:
     count = 6 if short else 50
-    returns = asyncio.run(cuts.cut_clients(count, at_once=10 if short else 17, longest_away_s=3 if short else 10))
+    returns = asyncio.run(
+        cuts.cut_clients(count, at_once=10 if short else 17, longest_away_s=3 if short else 10)
+    )
     exact = sum(one.exact and one.taken for one in returns)
     p95 = _p95([one.resume_ms for one in returns])
     report.add(
@@ -121,7 +122,9 @@ def _cuts(report: Report, short: bool) -> None:
     report.add("… time to resume", "p95 ≤ 300 ms", f"p95 {p95:.0f} ms", met=p95 <= 300)
     for one in returns:
         if one.trouble or not one.taken:
-            report.note(f"cut after {one.where}, away {one.away_s:.1f} s: {one.trouble or 'audio taken twice'}")
+            report.note(
+                f"cut after {one.where}, away {one.away_s:.1f} s: {one.trouble or 'audio taken twice'}"
+            )
 
 
 def _kills(report: Report, short: bool) -> None:
@@ -146,8 +149,8 @@ def _drain(report: Report, short: bool) -> None:
     report.add(
         f"SIGTERM with {seen.clients} sessions, {seen.under_way} being answered",
         "all told, 1012, exit 0 ≤ 45 s, 0 turns lost",
-        f"{seen.told} told, {seen.closed_1012} closed 1012 over {seen.spread_s:.1f} s, {seen.finished} answers "
-        f"finished, {seen.lost_turns} turns lost, exit {seen.exit_code} after {seen.seconds:.1f} s",
+        f"{seen.told} told, {seen.closed_1012} closed 1012 over {seen.spread_s:.1f} s, {seen.finished} "
+        f"answers finished, {seen.lost_turns} turns lost, exit {seen.exit_code} after {seen.seconds:.1f} s",
         met=seen.told == seen.closed_1012 == seen.clients
         and not seen.lost_turns
         and seen.exit_code == 0
@@ -224,7 +227,7 @@ RUNS: dict[str, Callable[[Report, bool], None]] = {
 
 def _p95(values: list[float] | list[int]) -> float:
     ordered = sorted(values)
-    return float(ordered[math.ceil(0.95 * len(ordered)) - 1]) if ordered else statistics.nan
+    return float(ordered[math.ceil(0.95 * len(ordered)) - 1]) if ordered else math.nan
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ BOX = struct.Struct(">I4s")
 
 _SAMPLE_ENTRY_BYTES = {0: 28, 1: 44}
 """Before the boxes of an AudioSampleEntry; QuickTime's version 1 is longer (14496-12, 12.2.3)."""
+
+_SAMPLE_CLAIM = re.compile(rb"(?s)stsz....(....)(....)|trun....(....)")
+"""Sample size and count of a SampleSizeBox (8.7.3.2), count of a TrackRunBox (8.8.8.2)."""
 
 _SETUP_BOXES = {b"dOps", b"esds", b"dfLa", b"alac"}
 
@@ -115,6 +119,28 @@ def _edit_start(edts: bytes) -> int:
         if 0 <= media_time < 1 << 20:
             return int(media_time)
     return 0
+
+
+def check_sample_counts(file: memoryview) -> None:
+    """Looks through all of a file but its audio for boxes that claim samples without listing them.
+
+    FFmpeg makes an index of them all: 20 bytes of `stsz` can cost it gigabytes.
+
+    Raises:
+        AudioBomb: there is one.
+    """
+    pos = 0
+    while pos + BOX.size <= len(file):
+        size, kind = BOX.unpack_from(file, pos)
+        if size == 1:
+            size = int.from_bytes(file[pos + 8 : pos + 16])
+        if size < BOX.size:
+            size = len(file) - pos
+        for claim in _SAMPLE_CLAIM.finditer(file[pos : pos + size] if kind != b"mdat" else b""):
+            sample_bytes, count, in_fragment = (int.from_bytes(field or b"") for field in claim.groups())
+            if count * (sample_bytes or 4) > len(file) or in_fragment > MAX_SAMPLES:
+                raise AudioBomb("The MP4 file claims to hold more samples than it has bytes for.")
+        pos += size
 
 
 def elementary_stream(esds: bytes) -> tuple[int, bytes]:

@@ -10,7 +10,7 @@ from tornado_live.audio import SNIFF_BYTES, Codec, DecodeLimits, StreamFormat, S
 from tornado_live.errors import AudioBomb, AudioMalformed, UnsupportedAudio
 
 from ._flac import open_flac
-from ._mp4 import BOX, Track, audio_track, elementary_stream, fragment
+from ._mp4 import BOX, Track, audio_track, check_sample_counts, elementary_stream, fragment
 from ._opus import OpusHead, open_opus
 from ._push import Parser, PushDecoder
 from ._pyav import PacketDecoder, PyavDecoder, WholeFileDecoder, check_sound
@@ -151,6 +151,18 @@ class Mp4Decoder(PushDecoder):
         self._give_back(debris[landmark.start() :])
 
 
+class M4aDecoder(WholeFileDecoder):
+    """See `tornado_live.audio.AudioDecoder`."""
+
+    def __init__(self, limits: DecodeLimits) -> None:
+        super().__init__("m4a", limits)
+
+    def flush(self) -> bytes:
+        with self._file.getbuffer() as file:
+            check_sample_counts(file)
+        return super().flush()
+
+
 def _open_track(track: Track, limits: DecodeLimits) -> PacketDecoder:
     rate_hz, channels, setup = track.rate_hz, track.channels, track.setup
     if track.kind == "Opus":
@@ -226,7 +238,7 @@ def tornado_live_codecs() -> list[Codec]:
             summary="MP4 and 3GP files, decoded when they are complete: AAC, ALAC, AMR and more",
             mime_types=("audio/m4a", "audio/x-m4a", "audio/3gpp", "audio/3gpp2"),
             sniff=sniff_whole,
-            open=lambda declared, limits: WholeFileDecoder("m4a", limits),
+            open=lambda declared, limits: M4aDecoder(limits),
             labels=("3gp", "mov"),
             blocking=True,
             engine="PyAV",

@@ -124,6 +124,20 @@ def test_whole_file_is_held_to_its_limits(limits: DecodeLimits, error: type[Audi
         fed(opened(whole, limits=limits), [whole])
 
 
+@pytest.mark.parametrize("name", [b"stsz", b"trun"])
+def test_few_bytes_that_claim_millions_of_samples_are_a_bomb(name: bytes) -> None:
+    whole = encoded("m4a", "-c:a", "alac")
+    claim = box(name, struct.pack(">IIII", 0, 0x4000000 if name == b"trun" else 0xDE00, 0x4000000, 0))
+    with pytest.raises(AudioBomb):
+        decoded(whole + box(b"moov", box(b"stbl", claim)))
+
+
+def test_audio_that_looks_like_a_claim_is_no_bomb() -> None:
+    whole = encoded("m4a", "-c:a", "alac")
+    tail = box(b"mdat", b"stsz" + b"\xff" * 40)
+    assert decoded(whole + tail) == decoded(whole) != b""
+
+
 @pytest.mark.parametrize("cut", [200, 1000, 3000])
 def test_truncated_file_is_a_named_error(cut: int) -> None:
     whole = encoded("m4a", "-c:a", "aac")

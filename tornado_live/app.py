@@ -293,7 +293,7 @@ class LiveServer:
             idle_connection_timeout=server.idle_connection_timeout,
         )
         try:
-            sockets = bind_sockets(port, None if server.host == "0.0.0.0" else server.host)
+            sockets = bind_sockets(port, None if server.host == "0.0.0.0" else server.host)  # nosec B104  # as set
         except OSError as exc:
             raise SettingsError(
                 [f"server.port: {server.host}:{port} cannot be listened on: {exc.strerror}."]

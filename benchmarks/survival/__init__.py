@@ -1,1 +1,1 @@
-"""Fault runs: real servers, a Gemini that misbehaves on purpose, networks that fail, and clients that count."""
+"""Fault runs: real servers, a Gemini that misbehaves on purpose, failing networks, and clients that count."""

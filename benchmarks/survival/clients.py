@@ -58,7 +58,7 @@ class Client:
         """A session under the label: a new one, or the one that is there."""
         await self._dial()
         await self.send({"type": "start_session", "session_id": self.label, **self._start})
-        return self._attached(await self.message("session_started", "error"))
+        return self._attached(await self._answer("session_started"))
 
     async def resume(self) -> dict[str, Any]:
         """Comes back; raises OSError or Refused."""
@@ -71,7 +71,7 @@ class Client:
                 "last_seq": self.last_seq,
             }
         )
-        answer = self._attached(await self.message("resumed", "error"))
+        answer = self._attached(await self._answer("resumed"))
         for seq, piece in list(self.unacknowledged.items()):
             await self._send_chunk(seq, piece)
         return answer
@@ -98,9 +98,14 @@ class Client:
         self._reading = asyncio.create_task(self._read(self._connection))
         await self.send({"type": "hello", "version": 1, "binary": True})
 
-    def _attached(self, answer: dict[str, Any]) -> dict[str, Any]:
-        if answer["type"] == "error":
+    async def _answer(self, kind: str) -> dict[str, Any]:
+        """Raises Refused; some errors have a message type of their own."""
+        answer = await self.message(kind, "error", "session_expired", "inactivity_timeout", "auth_failed")
+        if "error" in answer:
             raise Refused(answer["code"])
+        return answer
+
+    def _attached(self, answer: dict[str, Any]) -> dict[str, Any]:
         self.token = answer["data"]["resumeToken"]
         self.epoch = answer["data"]["epoch"]
         return answer
@@ -110,8 +115,11 @@ class Client:
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait([self._reading])
-        if self._connection is not None and self._connection.protocol is not None:
-            self._connection.protocol._abort()
+        if self._connection is not None and (protocol := self._connection.protocol) is not None:
+            # Not `close`: that says goodbye.
+            self._connection.protocol = None
+            if protocol.stream is not None:
+                protocol.stream.close()
         self._connection = None
         self.closed.set()
 

@@ -9,11 +9,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from survival.clients import Client, Refused
-from survival.gemini import short_answers
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import WebSocketClosedError
 
+from survival.clients import Client, Refused
+from survival.gemini import short_answers
+from survival.processes import until
 from tornado_live.app import LiveServer
 from tornado_live.emulator import EmulatorOptions, EmulatorThread
 from tornado_live.settings import Settings
@@ -138,9 +139,7 @@ async def _seen(server: LiveServer, gemini: EmulatorThread, closing: Closing, mo
         try:
             rotated = await client.message("upstream_rotated", timeout_s=40.0)
             await client.text("and more")
-            async with asyncio.timeout(20.0):
-                while not any(final["inputTranscription"] == "and more" for final in client.finals):
-                    await asyncio.sleep(0.05)
+            await until(lambda: _was_answered(client, "and more"), 20.0)
         except WebSocketClosedError:
             return f"failed {client.all_of('error')[-1]['code']}"
         return f"goes on, {'resumed' if rotated['data']['resumed'] else 'fresh'}"
@@ -151,6 +150,10 @@ async def _seen(server: LiveServer, gemini: EmulatorThread, closing: Closing, mo
     finally:
         with contextlib.suppress(WebSocketClosedError):
             await client.drop()
+
+
+def _was_answered(client: Client, text: str) -> bool:
+    return any(final["inputTranscription"] == text for final in client.finals)
 
 
 def _scenario(closing: Closing, moment: Moment) -> dict[str, Any]:

@@ -52,7 +52,9 @@ async def _kill(server: ServerProcess, number: int, sessions: int, after_s: floa
     clients = [Client(server.port, f"killed_{number}_{each}") for each in range(sessions)]
     await asyncio.gather(*(client.start() for client in clients))
     told: list[list[dict[str, Any]]] = [[] for _ in clients]
-    talking = [asyncio.create_task(_talk(client, finals)) for client, finals in zip(clients, told, strict=True)]
+    talking = [
+        asyncio.create_task(_talk(client, finals)) for client, finals in zip(clients, told, strict=True)
+    ]
     await asyncio.sleep(after_s)
     server.kill()
     killed_at = time.monotonic()
@@ -93,8 +95,8 @@ async def _come_back(
     missing = [
         final["turnId"]
         for final in finals
-        if kept.get((final["turnId"], "user"), None) != final["inputTranscription"]
-        or kept.get((final["turnId"], "model"), None) != final["transcript"]
+        if kept.get((final["turnId"], "user")) != final["inputTranscription"]
+        or kept.get((final["turnId"], "model")) != final["transcript"]
     ]
     await client.text("are you there?")
     await client.exchanges(1)

@@ -143,7 +143,9 @@ def _differences(client: Client, seen: dict[int, list[dict[str, Any]]]) -> str:
         return f"gaps {client.gaps}"
     if client.out_of_order:
         return f"out of order {client.out_of_order[:3]}"
-    interrupted = {e["data"]["turnId"] for events in seen.values() for e in events if e["type"] == "interrupted"}
+    interrupted = {
+        e["data"]["turnId"] for events in seen.values() for e in events if e["type"] == "interrupted"
+    }
     last = min(client.last_seq, max(seen))
     for seq in range(1, last + 1):
         mine, theirs = client.frames.get(seq), seen.get(seq, [])

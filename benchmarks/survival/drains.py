@@ -11,10 +11,12 @@ from pathlib import Path
 from survival.clients import Client
 from survival.gemini import emulator
 from survival.processes import ServerProcess
-
 from tornado_live.store.sqlite import SqliteStore
 
-SLOW_ANSWERS = {"pace": {"speed": 3}, "script": {"replies": [{"text": "This answer takes a few seconds to say."}]}}
+SLOW_ANSWERS = {
+    "pace": {"speed": 3},
+    "script": {"replies": [{"text": "This answer takes a few seconds to say."}]},
+}
 
 
 @dataclass
@@ -74,6 +76,8 @@ async def _terminate(server: ServerProcess, count: int, speaking: int) -> Drain:
         kept = {(turn.turn_id, turn.text) for turn in turns if turn.role == "user"}
         lost += sum((final["turnId"], final["inputTranscription"]) not in kept for final in client.finals)
     await store.close()
+    for client in clients:
+        await client.drop()
     return Drain(
         clients=count,
         told=sum(bool(client.all_of("server_going_away")) for client in clients),

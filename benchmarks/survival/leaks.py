@@ -15,10 +15,9 @@ from pathlib import Path
 
 from survival.clients import Client
 from survival.gemini import emulator, short_answers
-
+from survival.processes import until
 from tornado_live.app import LiveServer
 from tornado_live.settings import Settings
-
 
 FLAT_MIB = 10.0
 """What the allocator may keep: it gives memory back in large pieces only."""
@@ -104,18 +103,21 @@ async def _live(server: LiveServer, sessions: int, at_once: int) -> None:
             await client.drop()
 
     await asyncio.gather(*(one(number) for number in range(sessions)))
-    while server.services.registry.live:
-        await asyncio.sleep(0.05)
+    await until(lambda: not server.services.registry.live, 30.0)
 
 
 async def _held() -> Held:
     # Sockets that are closing, and records that are deleted after a second.
     await asyncio.sleep(2.5)
     gc.collect()
-    rss_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return Held(
         tasks=len(asyncio.all_tasks()),
         files=len(os.listdir("/proc/self/fd")),
         threads=threading.active_count(),
-        rss_mib=rss_pages * resource.getpagesize() / 2**20,
+        rss_mib=_rss_mib(),
     )
+
+
+def _rss_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20

@@ -10,6 +10,7 @@ import socket
 import struct
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,9 +117,13 @@ async def _attach(port: int, label: str) -> socket.socket:
     return sock
 
 
-async def _send(sock: socket.socket, message: dict[str, object]) -> None:
+async def _send(sock: socket.socket, message: Mapping[str, object]) -> None:
     payload = json.dumps(message).encode()
     mask = os.urandom(4)
     masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
-    head = bytes([0x81, 0x80 | len(payload)]) if len(payload) < 126 else struct.pack("!BBH", 0x81, 0xFE, len(payload))
+    head = (
+        bytes([0x81, 0x80 | len(payload)])
+        if len(payload) < 126
+        else struct.pack("!BBH", 0x81, 0xFE, len(payload))
+    )
     await asyncio.get_running_loop().sock_sendall(sock, head + mask + masked)

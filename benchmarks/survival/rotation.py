@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from survival.clients import Client, ledger, said
 from survival.gemini import emulator, short_answers
 from survival.processes import ServerProcess
-
 from tornado_live.emulator import EmulatorThread, numbered
+
+UTTERANCES = (2, 3, 7)
+"""Words of each, in turn: the longest outlasts a goAway, the others leave quiet moments."""
 
 
 @dataclass
@@ -52,49 +55,44 @@ class Heard:
 
 
 async def talk_through_go_aways(
-    go_aways: int = 12, *, lifetime_s: float = 6.0, go_away_s: float = 5.0, utterances: tuple[int, ...] = (2, 3, 7)
+    go_aways: int = 12, *, lifetime_s: float = 6.0, go_away_s: float = 5.0
 ) -> Heard:
-    """Speaks in utterances of so many words, until the model has said goAway so often."""
+    """Speaks until the model has said goAway so often."""
     scenario = short_answers(model={"lifetime_s": lifetime_s, "go_away_s": go_away_s})
     gemini = emulator(scenario)
     gemini.start()
     try:
         with tempfile.TemporaryDirectory() as folder:
             async with ServerProcess(Path(folder), gemini.url, gemini.ca_file) as server:
-                return await _talk(gemini, server, lambda: _go_aways(gemini) >= go_aways, utterances)
+                return await _talk(gemini, server, lambda: _go_aways(gemini) >= go_aways)
     finally:
         gemini.stop()
 
 
-async def talk_for(
-    seconds: float, *, model: str | None = None, time_scale: float = 1.0, **session_settings: object
-) -> Heard:
+async def talk_for(seconds: float, *, model: str, time_scale: float = 1.0) -> Heard:
     """Speaks for so long; the model's connections live as long as they really do, over `time_scale`."""
     gemini = emulator(short_answers(), time_scale=time_scale)
     gemini.start()
+    until = time.monotonic() + seconds
     try:
         with tempfile.TemporaryDirectory() as folder:
-            sections = {"sessions": session_settings}
-            async with ServerProcess(Path(folder), gemini.url, gemini.ca_file, **sections) as server:
-                until = time.monotonic() + seconds
-                return await _talk(
-                    gemini, server, lambda: time.monotonic() >= until, (2, 3, 7), model=model
-                )
+            async with ServerProcess(Path(folder), gemini.url, gemini.ca_file) as server:
+                return await _talk(gemini, server, lambda: time.monotonic() >= until, model=model)
     finally:
         gemini.stop()
 
 
 async def _talk(
-    gemini: EmulatorThread, server: ServerProcess, enough: object, utterances: tuple[int, ...], **start: object
+    gemini: EmulatorThread, server: ServerProcess, enough: Callable[[], bool], model: str | None = None
 ) -> Heard:
     began = time.monotonic()
-    client = Client(server.port, "talker", **{k: v for k, v in start.items() if v is not None})
+    client = Client(server.port, "talker", model=model)
     dialled = time.monotonic()
     await client.start()
     dial_ms = (time.monotonic() - dialled) * 1000
     spoken = turn = 0
-    while not enough():  # type: ignore[operator]
-        count = utterances[turn % len(utterances)]
+    while not enough():
+        count = UTTERANCES[turn % len(UTTERANCES)]
         await client.say_numbers(spoken, count)
         spoken, turn = spoken + count, turn + 1
     await client.speak(bytes(16000 * 2 * 2))

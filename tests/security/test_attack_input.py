@@ -115,7 +115,7 @@ async def oversized_accepted(port: int) -> int:
         only_announced("/session/end", 99_999),
         only_announced("/transcribe", 70_000_001),
     ]
-    answers = [await answer_to(port, wire, timeout_s=2.0) for wire in wires]
+    answers = await asyncio.gather(*(answer_to(port, wire, timeout_s=1.0) for wire in wires))
     # Tornado closes a connection whose header is too large without an answer.
     refused = [status_of(answer) == 413 for answer in answers[:1] + answers[2:]] + [answers[1] == b""]
     accepted = refused.count(False)
@@ -187,22 +187,18 @@ def naive_parse(text: str) -> None:
 
 def bombs_that_work(parse: Any) -> list[str]:
     """Those that end in an exception nobody expects or block for more than 10 ms, three times of three."""
-    working = []
-    for name, text in JSON_BOMBS.items():
-        blocked_s = []
-        try:
-            for _ in range(3):
-                start = time.perf_counter()
-                parse(text)
-                blocked_s.append(time.perf_counter() - start)
-        except LiveError:
-            blocked_s.append(time.perf_counter() - start)
-        except Exception:
-            working.append(name)
-            continue
-        if min(blocked_s) > 0.010:
-            working.append(name)
-    return working
+    return [name for name, text in JSON_BOMBS.items() if all(works(parse, text) for _ in range(3))]
+
+
+def works(parse: Any, text: str) -> bool:
+    start = time.perf_counter()
+    try:
+        parse(text)
+    except LiveError:
+        pass
+    except Exception:
+        return True
+    return time.perf_counter() - start > 0.010
 
 
 def test_06_no_json_bomb_works() -> None:
@@ -211,7 +207,7 @@ def test_06_no_json_bomb_works() -> None:
 
 
 def test_06_succeeds_unprotected() -> None:
-    assert bombs_that_work(naive_parse)
+    assert any(works(naive_parse, text) for text in JSON_BOMBS.values())
 
 
 @pytest.mark.gen_test

@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import traceback
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from raw import answer_to, masked, request, status_of, upgrade
 from support import Socket
 from tornado.httpserver import HTTPServer
@@ -428,6 +431,25 @@ async def test_20_a_new_certificate_is_used_without_dropping_a_socket(
 
 # Row 25: other people's code.
 
+LOCKED_EXTRAS = ("", "offline", "redis", "uvloop")
+"""What a server is installed with."""
+
+
+@pytest.fixture
+def requirements(tmp_path: Path) -> dict[str, list[str]]:
+    """What setup.py asks for, by extra; "" is what it always asks for."""
+    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    [requires] = tmp_path.rglob("requires.txt")
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    extra = ""
+    for line in filter(None, requires.read_text().splitlines()):
+        if line.startswith("["):
+            extra = line.strip("[]").partition(":")[0]
+        else:
+            found[extra].append(line)
+    return found
+
 
 def unbounded(requirements: list[str]) -> list[str]:
     """Requirements that a new major version would meet."""
@@ -438,22 +460,35 @@ def unbounded(requirements: list[str]) -> list[str]:
     ]
 
 
-def requirements_of(metadata: str) -> list[str]:
-    lines = re.findall(r"^Requires-Dist: (.+)$", metadata, re.MULTILINE)
-    return [line for line in lines if "extra ==" not in line]
+def not_met(requirements: list[str], locked: str) -> list[str]:
+    """Requirements for which the lock file has no version that they allow, or one without a hash."""
+    versions: defaultdict[str, list[str]] = defaultdict(list)
+    for name, version, rest in re.findall(r"^([\w.-]+)==([\w.]+)(.*\n(?: .+\n)*)", locked, re.M):
+        if "--hash=sha256:" in rest:
+            versions[canonicalize_name(name)].append(version)
+    return [
+        line
+        for line in requirements
+        if not (found := versions[canonicalize_name(Requirement(line).name)])
+        or not all(Requirement(line).specifier.contains(version) for version in found)
+    ]
 
 
-def test_25_every_dependency_has_an_upper_bound(tmp_path: Path) -> None:
-    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    [requires] = tmp_path.rglob("requires.txt")
-    requirements = [line for line in requires.read_text().partition("\n[")[0].splitlines() if line]
-    assert len(requirements) > 10
-    assert unbounded(requirements) == []
+def test_25_every_dependency_has_an_upper_bound(requirements: dict[str, list[str]]) -> None:
+    assert len(requirements[""]) > 10
+    assert unbounded([line for lines in requirements.values() for line in lines]) == []
+
+
+def test_25_the_lock_file_meets_every_dependency(requirements: dict[str, list[str]]) -> None:
+    locked = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert not_met([line for extra in LOCKED_EXTRAS for line in requirements[extra]], locked) == []
+    assert "://" not in locked
 
 
 def test_25_succeeds_unprotected() -> None:
     assert unbounded(["tornado", "redis>=7", "pydantic>=2,<3"]) == ["tornado", "redis>=7"]
+    locked = "redis==6.4.0 \\\n    --hash=sha256:00\nPyYAML==6.0.3\n"
+    assert not_met(["tornado", "redis>=7", "pyyaml"], locked) == ["tornado", "redis>=7", "pyyaml"]
 
 
 def test_a_status_is_read_from_an_answer() -> None:

@@ -10,14 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from callers import MARY
+from flooding import MESSAGE, MESSAGE_FRAME, PING_FRAME, closed_with_4429, flooders
 from raw import KeepAlive, answer_to, connected, masked, request, status_of, upgrade
 from support import Socket
 
@@ -31,7 +32,7 @@ HALF_A_BODY = f"{_HEAD}Content-Length: 99\r\n\r\n{{".encode()
 SLOW = {"nothing": b"", "half a header": HALF_A_HEADER, "half a body": HALF_A_BODY, "no key": upgrade()}
 IMPATIENT = {
     "server": {"idle_connection_timeout": 1, "body_timeout": 1},
-    "auth": {"timeout": 1},
+    "auth": {"timeout": 0.5},
 }
 
 
@@ -65,26 +66,23 @@ async def test_08_a_slow_connection_is_cut(make_protected: Any, kind: str) -> No
 @pytest.mark.gen_test(timeout=20)
 async def test_08_succeeds_unprotected(unprotected: Any) -> None:
     """A WebSocket without a key is open there for ever; the other three wait for an hour or longer."""
-    cut = await asyncio.gather(*(is_cut_within(unprotected.port, opening, 3.0) for opening in SLOW.values()))
+    cut = await asyncio.gather(*(is_cut_within(unprotected.port, opening, 2.5) for opening in SLOW.values()))
     assert not any(cut)
 
 
 @pytest.mark.slow
 @pytest.mark.gen_test(timeout=55)
 async def test_08_a_thousand_slow_connections_hold_nobody_up(make_protected: Any) -> None:
+    """How long a health check takes meanwhile is measured by `benchmarks/attacks.py`."""
     server = await make_protected(**IMPATIENT)
     streams = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", server.port) for _ in range(1000)))
     for number, (_, writer) in enumerate(streams):
         writer.write((HALF_A_HEADER, HALF_A_BODY)[number % 2])
-    took = []
     async with connected(server.port) as own:
         client = KeepAlive(*own)
         for _ in range(200):
-            start = time.perf_counter()
-            status, _body = await client.ask(request("GET", "/livez"))
-            took.append(time.perf_counter() - start)
+            status, _ = await client.ask(request("GET", "/livez"))
             assert status == 200
-    assert sorted(took)[197] <= 0.100
     cut_by = time.monotonic() + 25
     for reader, writer in streams:
         try:
@@ -102,15 +100,17 @@ async def waiting_sockets(port: int) -> int:
         waiting = [await stack.enter_async_context(connected(port)) for _ in range(50)]
         for _, writer in waiting:
             writer.write(upgrade())
-        closed = 0
-        for reader, _ in waiting:
-            await reader.readuntil(b"\r\n\r\n")
-            try:
-                async with asyncio.timeout(0.05):
-                    closed += b"\x88" in await reader.read(1000)
-            except TimeoutError:
-                pass
-        return len(waiting) - closed
+        return sum(await asyncio.gather(*(is_left_open(reader) for reader, _ in waiting)))
+
+
+async def is_left_open(reader: asyncio.StreamReader) -> bool:
+    await reader.readuntil(b"\r\n\r\n")
+    try:
+        async with asyncio.timeout(1.0):
+            await reader.readuntil(b"\x88")
+    except TimeoutError:
+        return True
+    return False
 
 
 @pytest.mark.gen_test
@@ -217,115 +217,35 @@ async def test_09_succeeds_unprotected(unprotected: Any) -> None:
 
 # Row 10: more than anybody can say.
 
-FLOODER = """
-import asyncio, sys
-sys.path.insert(0, {folder!r})
-from raw import connected, upgrade
-
-async def flood(port, key, frame):
-    async with connected(port) as (reader, writer):
-        writer.write(upgrade(X_API_Key=key) if key else upgrade())
-        await reader.readuntil(b"\\r\\n\\r\\n")
-        received = b""
-        try:
-            while True:
-                writer.write(frame * 50)
-                await writer.drain()
-                async with asyncio.timeout(0.001):
-                    data = await reader.read(65536)
-                    if not data:
-                        break
-                    received = (received + data)[-4000:]
-        except TimeoutError:
-            return await flood_on(reader, writer, frame, received)
-        except ConnectionError:
-            pass
-        return received
-
-async def flood_on(reader, writer, frame, received):
-    reading = asyncio.create_task(reader.read(65536))
-    try:
-        while True:
-            writer.write(frame * 50)
-            await writer.drain()
-            done, _ = await asyncio.wait([reading], timeout=0.002)
-            if done:
-                data = reading.result()
-                if not data:
-                    return received
-                received = (received + data)[-4000:]
-                reading = asyncio.create_task(reader.read(65536))
-    except ConnectionError:
-        return received
-    finally:
-        reading.cancel()
-
-async def main(port, key, frame, count):
-    floods = [flood(port, key, frame) for _ in range(count)]
-    for received in await asyncio.gather(*floods):
-        print(received[-60:].hex(), flush=True)
-
-asyncio.run(main(int(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3]), int(sys.argv[4])))
-"""
-MESSAGE = b'{"type":"get_rate_limits"}'
-MESSAGE_FRAME = bytes([0x81, 0x80 | len(MESSAGE)]) + bytes(4) + MESSAGE
-PING_FRAME = b"\x89\x80" + bytes(4)
-
-
-@asynccontextmanager
-async def flooders(
-    port: int, frame: bytes, count: int, key: str = MARY
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Connections, in a process of their own, that send without a pause until they are closed."""
-    code = FLOODER.format(folder=str(__file__).rpartition("/")[0])
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, str(port), key, frame.hex(), str(count), stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
 
 async def closed_floods(port: int, frame: bytes, count: int, within_s: float, key: str = MARY) -> int:
-    """How many of the flooders were told 4429 and closed."""
+    """How many of the flooders were told 4429 and closed; 0 unless all were closed in time."""
     async with flooders(port, frame, count, key) as process:
         try:
             async with asyncio.timeout(within_s):
-                out, _ = await process.communicate()
+                return await closed_with_4429(process)
         except TimeoutError:
             return 0
-    return out.decode().count((4429).to_bytes(2, "big").hex())
-
-
-async def flooded(server: Any) -> tuple[float, int]:
-    """What 1 % of a victim's round trips took at least, in seconds, and how many flooders were closed."""
-    victim = await Socket.open(server, X_API_Key=MARY)
-    took = []
-    async with flooders(server.port, MESSAGE_FRAME, 20) as process:
-        while process.returncode is None:
-            start = time.perf_counter()
-            await victim.send({"type": "get_rate_limits"})
-            await victim.message_of("rate_limit_status")
-            took.append(time.perf_counter() - start)
-            await asyncio.sleep(0.03)
-        out, _ = await process.communicate()
-    victim.close()
-    await victim.closed()
-    assert len(took) >= 20
-    return sorted(took)[int(len(took) * 0.99) - 1], out.decode().count((4429).to_bytes(2, "big").hex())
 
 
 @pytest.mark.slow
 @pytest.mark.gen_test(timeout=50)
 async def test_10_twenty_flooders_disturb_nobody_and_are_closed(make_protected: Any) -> None:
-    """The better of two runs counts: whatever else the machine does delays the victim as well."""
+    """How long the victim waits is measured by `benchmarks/attacks.py`, where nothing else runs."""
     server = await make_protected(limits={"messages_per_second": 60})
-    runs = [await flooded(server) for _ in range(2)]
-    assert [closed for _, closed in runs] == [20, 20]
-    assert min(p99_s for p99_s, _ in runs) <= 0.050
+    victim = await Socket.open(server, X_API_Key=MARY)
+    async with flooders(server.port, MESSAGE_FRAME, 20, MARY) as process:
+        over = asyncio.create_task(closed_with_4429(process))
+        answers = 0
+        while not over.done():
+            await victim.send({"type": "get_rate_limits"})
+            await victim.message_of("rate_limit_status", timeout_s=5.0)
+            answers += 1
+            await asyncio.sleep(0.03)
+        assert await over == 20
+    victim.close()
+    await victim.closed()
+    assert answers >= 10
 
 
 @pytest.mark.slow
@@ -422,22 +342,24 @@ SMUGGLED: dict[str, bytes] = {
 }
 
 
+async def answers_to(port: int, wire: bytes) -> int:
+    """How many answers one connection gets."""
+    received = bytearray()
+    async with connected(port) as (reader, writer):
+        writer.write(wire)
+        try:
+            async with asyncio.timeout(0.5):
+                while data := await reader.read(65536):
+                    received += data
+        except (TimeoutError, ConnectionError):
+            pass
+    return len(re.findall(rb"HTTP/1\.1 \d{3} ", received))
+
+
 async def smuggled(port: int) -> list[str]:
     """Those after which the hidden request was answered as well."""
-    found = []
-    for name, wire in SMUGGLED.items():
-        answer = bytearray()
-        async with connected(port) as (reader, writer):
-            writer.write(wire)
-            try:
-                async with asyncio.timeout(0.3):
-                    while data := await reader.read(65536):
-                        answer += data
-            except (TimeoutError, ConnectionError):
-                pass
-        if len(re.findall(rb"HTTP/1\.1 \d{3} ", bytes(answer))) > 1:
-            found.append(name)
-    return found
+    answers = await asyncio.gather(*(answers_to(port, wire) for wire in SMUGGLED.values()))
+    return [name for name, count in zip(SMUGGLED, answers, strict=True) if count > 1]
 
 
 @pytest.mark.gen_test(timeout=30)

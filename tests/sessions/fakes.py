@@ -19,7 +19,10 @@ class FakeLink:
     """Fulfils `UpstreamLink`; the test says what the model says, by `tell`."""
 
     def __init__(
-        self, on_event: Callable[[LinkEvent], None], history: Callable[[], list[HistoryTurn]], handle: str | None
+        self,
+        on_event: Callable[[LinkEvent], None],
+        history: Callable[[], list[HistoryTurn]],
+        handle: str | None,
     ) -> None:
         self.tell = on_event
         self.history = history
@@ -77,7 +80,9 @@ class FakeStore:
         return [each for each in self.sessions.values() if each.owner == owner and each.status in statuses]
 
     async def open_sessions(self) -> list[SessionRecord]:
-        return [each for each in self.sessions.values() if each.status in ("connecting", "active", "detached")]
+        return [
+            each for each in self.sessions.values() if each.status in ("connecting", "active", "detached")
+        ]
 
     async def put_turns(self, turns: Sequence[TurnRecord]) -> None:
         self.kept.extend(turns)

@@ -6,9 +6,9 @@ import asyncio
 import time
 
 import pytest
-from sessions.fakes import FakeCodecs
 from support import until
 
+from sessions.fakes import FakeCodecs
 from tornado_live.audio import StreamFormat
 from tornado_live.errors import AudioHeaderMissing, AudioMalformed, AudioTooFast
 from tornado_live.sessions import intake as intake_module
@@ -21,7 +21,9 @@ ECHO = StreamFormat("echo")
 class Taken:
     """What came out of an intake."""
 
-    def __init__(self, codecs: FakeCodecs | None = None, policy: IntakePolicy = IntakePolicy(), **more) -> None:
+    def __init__(
+        self, codecs: FakeCodecs | None = None, policy: IntakePolicy = IntakePolicy(), **more
+    ) -> None:
         self.pieces: list[tuple[bytes, int | None]] = []
         self.gaps: list[tuple[int, int]] = []
         self.codecs = codecs or FakeCodecs()

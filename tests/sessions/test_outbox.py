@@ -36,7 +36,11 @@ def event(seq: int, exchange: Exchange | None = None) -> Event:
 
 
 def numbered(item: Event) -> list[str | bytes]:
-    return [f"header {item.seq}", f"samples {item.seq}"] if isinstance(item.body, ReplyAudio) else [str(item.seq)]
+    return (
+        [f"header {item.seq}", f"samples {item.seq}"]
+        if isinstance(item.body, ReplyAudio)
+        else [str(item.seq)]
+    )
 
 
 @pytest.fixture

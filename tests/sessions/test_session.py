@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from sessions.fakes import FakeReader, FakeStore, make_session
 from support import until
 
+from sessions.fakes import FakeReader, FakeStore, make_session
 from tornado_live.audio import StreamFormat
 from tornado_live.errors import ResumeRefused, SessionExpired, SessionReplaced, ShuttingDown, UplinkBusy
 from tornado_live.sessions.events import Notice

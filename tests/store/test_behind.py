@@ -86,7 +86,9 @@ async def test_a_locked_store_stops_nobody_and_is_made_good(
 
 
 @pytest.mark.gen_test
-async def test_reads_see_the_newest_version_that_waits(store: WriteBehind, locker: sqlite3.Connection) -> None:
+async def test_reads_see_the_newest_version_that_waits(
+    store: WriteBehind, locker: sqlite3.Connection
+) -> None:
     await store.put_session(RECORD)
     locker.execute("BEGIN IMMEDIATE")
     await store.put_session(replace(RECORD, status="ended", ended_at=2000.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from survival import closes, crashes, cuts, drains, leaks, model, readers, rotation
+from fault_runs import closes, crashes, cuts, drains, leaks, model, readers, rotation
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

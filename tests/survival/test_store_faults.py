@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from support import api, call, until
-from survival.clients import Client
-from survival.clients import call as call_process
-from survival.gemini import emulator
-from survival.processes import ServerProcess
-from survival.processes import until as until_process
+from fault_runs.clients import Client
+from fault_runs.clients import call as call_process
+from fault_runs.gemini import emulator
+from fault_runs.processes import ServerProcess
+from fault_runs.processes import until as until_process
 
 
 async def ready(server: object) -> bool:

@@ -16,7 +16,8 @@ from tornado_live.sessions.events import Event, ReplyAudio
 Render = Callable[[Event], list[str | bytes]]
 Write = Callable[[str | bytes], Awaitable[None]]
 
-MAX_BEHIND_S = 10.0
+MAX_BEHIND_S = 5.0
+"""The kernel holds four seconds of audio besides: later than this, the event log could not make it good."""
 SLOWEST_BYTES_PER_S = 32 * 2**10
 """A reader that takes less is too slow for speech; a large frame has as much longer as it takes at this."""
 
@@ -39,6 +40,8 @@ class Outbox:
         self._queue: deque[tuple[float, Callable[[], list[str | bytes]]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._deadline: float | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
 
     def put(self, frame: str) -> None:
         """A message that belongs to no log, in its place among the events."""
@@ -55,7 +58,11 @@ class Outbox:
 
     def close(self) -> None:
         """Nothing more is written; what waits is dropped."""
-        self._drop()
+        self._closed = True
+        self._first.clear()
+        self._queue.clear()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         if self._task is not None:
             self._task.cancel()
 
@@ -89,21 +96,27 @@ class Outbox:
     async def _write_by(self, deadline: float, frame: str | bytes) -> None:
         if self._closed:
             return
-        try:
-            async with asyncio.timeout_at(deadline + len(frame) / SLOWEST_BYTES_PER_S):
-                await self._write(frame)
-        except TimeoutError:
+        self._deadline = deadline + len(frame) / SLOWEST_BYTES_PER_S
+        if self._watchdog is None:
+            self._watch()
+        await self._write(frame)
+        self._deadline = None
+
+    def _watch(self) -> None:
+        """One timer for many writes: a timeout around each would cost more than the write."""
+        self._watchdog = None
+        if self._deadline is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._deadline:
+            self._watchdog = loop.call_at(self._deadline, self._watch)
+        else:
             self._stalled()
 
     def _stalled(self) -> None:
         if not self._closed:
-            self._drop()
+            self.close()
             self._on_stalled(SlowReader())
-
-    def _drop(self) -> None:
-        self._closed = True
-        self._first.clear()
-        self._queue.clear()
 
 
 def _silenced(event: Event) -> bool:

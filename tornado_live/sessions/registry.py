@@ -24,8 +24,6 @@ from tornado_live.store.base import SessionRecord, SessionStatus, Store, TurnRec
 
 LIVE: tuple[SessionStatus, ...] = ("connecting", "active", "detached")
 QUIET_POLL_S = 0.05
-CLOCK_ERROR_S = 0.1
-"""Turns are timed by the monotonic clock, handles by the wall's."""
 HANDLE_LIFETIME_S = 7200.0
 """Google keeps what a resumption handle stands for this long."""
 
@@ -311,4 +309,4 @@ def _stands_for(record: SessionRecord, turns: list[TurnRecord]) -> bool:
     if record.handle_at is None or time.time() - record.handle_at > HANDLE_LIFETIME_S:
         return False
     last_end_at = record.started_at + max((turn.end_ms for turn in turns), default=0) / 1000
-    return record.handle_at >= last_end_at - CLOCK_ERROR_S
+    return record.handle_at >= last_end_at

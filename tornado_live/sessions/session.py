@@ -309,8 +309,9 @@ class Session:
             self._saving = asyncio.create_task(self.save())
 
     async def _commit(self, turns: Sequence[TurnRecord]) -> None:
-        self._handle_saved_s = float("-inf")
         await self._store.put_turns(turns)
+        await self.save()
+        self._handle_saved_s = float("-inf")
 
     # Connections
 
@@ -458,7 +459,10 @@ class Session:
 
     def _take_handle(self, handle: str) -> None:
         """The first handle after a turn stands for a conversation that has it: it is saved at once."""
-        self.record = replace(self.record, handle=handle, handle_at=time.time())
+        # By the session's clock, as the turns are: the registry compares them.
+        self.record = replace(
+            self.record, handle=handle, handle_at=self.record.started_at + self.now_ms / 1000
+        )
         now_s = time.monotonic()
         if now_s - self._handle_saved_s >= HANDLE_SAVED_EVERY_S:
             self._handle_saved_s = now_s

@@ -81,13 +81,17 @@ _JSON_COLUMNS = frozenset({"options", "usage"})
 def _upsert(table: str, columns: Sequence[str], unique: Sequence[str]) -> tuple[str, str]:
     """The statement's head and tail; between them stand the rows."""
     changes = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in unique)
-    head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
-    return head, f" ON CONFLICT ({', '.join(unique)}) DO UPDATE SET {changes}"
+    head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "  # nosec B608  # own names
+    return head, f" ON CONFLICT ({', '.join(unique)}) DO UPDATE SET {changes}"  # nosec B608  # own names
 
 
 _PUT_SESSION = _upsert("sessions", _SESSION_COLUMNS, ("key",))
 _PUT_TURNS = _upsert("turns", _TURN_COLUMNS, ("key", "turn_id", "role"))
-_SELECT_SESSIONS = f"SELECT {', '.join(_SESSION_COLUMNS)} FROM sessions"
+_SELECT_SESSIONS = f"SELECT {', '.join(_SESSION_COLUMNS)} FROM sessions"  # nosec B608  # own names
+_SELECT_TURNS = (
+    f"SELECT {', '.join(_TURN_COLUMNS[:-1])} FROM turns "  # nosec B608  # own names
+    "WHERE key = ? ORDER BY start_ms, id"
+)
 
 
 class SqliteStore:
@@ -156,8 +160,7 @@ class SqliteStore:
             await self._write(_PUT_TURNS, [(*_turn_row(turn), written_at) for turn in turns])
 
     async def turns(self, key: str) -> list[TurnRecord]:
-        columns = ", ".join(_TURN_COLUMNS[:-1])
-        rows = await self._rows(f"SELECT {columns} FROM turns WHERE key = ? ORDER BY start_ms, id", key)
+        rows = await self._rows(_SELECT_TURNS, key)
         return [_turn_record(row) for row in rows]
 
     async def delete_before(self, ended_before: float) -> int:

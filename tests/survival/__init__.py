@@ -1,4 +1,4 @@
-"""The fault runs of `benchmarks/survival`, in their short form."""
+"""The fault runs of `benchmarks`, in their short form."""
 
 from __future__ import annotations
 
