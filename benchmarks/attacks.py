@@ -1,9 +1,10 @@
 """Runs the attacks that are measured rather than only refused, and prints what was seen, as a table.
 
-    python benchmarks/attacks.py            in full, some two minutes
-    python benchmarks/attacks.py --short    as in CI, under one
+    python benchmarks/attacks.py            in full, a minute
+    python benchmarks/attacks.py --short    as in CI, half of it; times are shown, but not judged
 
-The server is a process of its own, the attackers are another, the victim is this one.
+The server is a process of its own, the attackers are another, the victim is this one. The exit code is 1
+if a figure was not reached.
 """
 
 from __future__ import annotations
@@ -26,14 +27,12 @@ from statistics import median
 sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("tests", "tests/security"))
 
 from callers import JOHN, MARY
+from fault_runs.gemini import emulator
+from fault_runs.processes import ServerProcess
 from flooding import MESSAGE_FRAME, closed_with_4429, flooders
 from raw import KeepAlive, connected, masked, request, upgrade
 from support import Socket
-from survival.gemini import BRISK
-from survival.processes import ServerProcess
 from takeovers import LABEL, sessions_taken, takeover
-
-from tornado_live.emulator import EmulatorOptions, EmulatorThread
 
 CONNECTIONS = 1000
 FLOODERS = 20
@@ -60,9 +59,23 @@ FULL = Size(cut_after_s=20, floods=5, takeovers=10_000, pairs=1_000)
 
 
 class Report:
-    def __init__(self) -> None:
+    """The table.
+
+    Attributes:
+        met: every figure that is judged was reached.
+    """
+
+    def __init__(self, *, judge_times: bool) -> None:
         self.met = True
+        self._judge_times = judge_times
         print("| attack | held to | seen | met |\n|---|---|---|---|", flush=True)
+
+    def add_time(self, attack: str, target: str, seen: str, *, met: bool) -> None:
+        """A time, in which everything else shows that the machine does."""
+        before = self.met
+        self.add(attack, target, seen, met=met)
+        if not self._judge_times:
+            self.met = before
 
     def add(self, attack: str, target: str, seen: str, *, met: bool) -> None:
         self.met = self.met and met
@@ -120,13 +133,13 @@ async def slowloris(server: ServerProcess, size: Size, report: Report) -> None:
             await asyncio.sleep(0.01)
     lived_s = receiver.recv()
     attackers.join()
-    report.add(
+    report.add_time(
         f"{CONNECTIONS:,} slow connections, a byte a second each",
         "health p99 ≤ 100 ms",
         f"p99 {p99(took_ms):.1f} ms of {len(took_ms):,}",
         met=p99(took_ms) <= 100,
     )
-    report.add(
+    report.add_time(
         f"… of a server that waits {size.cut_after_s} s",
         f"all cut within {size.cut_after_s + 5} s",
         f"the last after {max(lived_s):.1f} s",
@@ -155,7 +168,7 @@ async def floods(server: ServerProcess, size: Size, report: Report) -> None:
             closed += await over
     victim.close()
     await victim.closed()
-    report.add(
+    report.add_time(
         f"{FLOODERS} flooders, {size.floods} times",
         "a victim's p99 ≤ 50 ms",
         f"p99 {p99(took_ms):.1f} ms of {len(took_ms):,}",
@@ -203,7 +216,7 @@ async def answer_times(server: ServerProcess, size: Size, report: Report) -> Non
                 await timed(took_ms[number % 2], client.ask(pair[number % 2]))
             ratio = median(took_ms[0]) / median(took_ms[1])
             worst = max(worst, ratio, 1 / ratio)
-    report.add(
+    report.add_time(
         f"median time of a foreign session's answer to that of none, {size.pairs:,} pairs of 4 kinds",
         "≤ 1.25",
         f"{worst:.2f}",
@@ -221,8 +234,8 @@ RUNS: dict[str, Run] = {
 
 
 async def run(names: list[str], size: Size, folder: Path, report: Report) -> None:
-    emulator = EmulatorThread(EmulatorOptions(ears="scripted", voice="tone", scenario=BRISK))
-    emulator.start()
+    model = emulator()
+    model.start()
     settings = {
         "auth": {
             "mode": "keys",
@@ -235,11 +248,11 @@ async def run(names: list[str], size: Size, folder: Path, report: Report) -> Non
         },
     }
     try:
-        async with ServerProcess(folder, emulator.url, emulator.ca_file, **settings) as server:
+        async with ServerProcess(folder, model.url, model.ca_file, **settings) as server:
             for name in names:
                 await RUNS[name](server, size, report)
     finally:
-        emulator.stop()
+        model.stop()
 
 
 def main() -> int:
@@ -248,7 +261,7 @@ def main() -> int:
     arguments.add_argument("--only", nargs="*", choices=list(RUNS), help="only these")
     chosen = arguments.parse_args()
     logging.disable(logging.ERROR)
-    report = Report()
+    report = Report(judge_times=not chosen.short)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(run(chosen.only or list(RUNS), SHORT if chosen.short else FULL, Path(folder), report))

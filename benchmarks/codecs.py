@@ -60,6 +60,10 @@ class Row:
     def median(self) -> float:
         return statistics.median(self.times)
 
+    def ratio(self, floor: Row) -> float:
+        """Each round is compared with the floor of the same round."""
+        return statistics.median(a / b for a, b in zip(self.times, floor.times, strict=True))
+
 
 def measure(rows: list[Row], rounds: int) -> None:
     """Runs all rows in turn, `rounds` times, after one round to warm up."""
@@ -401,8 +405,8 @@ def plot(groups: list[tuple[str, list[Row]]], file: Path) -> None:
 
     figure, panels = pyplot.subplots(1, len(groups), figsize=(5 * len(groups), 4), sharey=True)
     for panel, (title, rows) in zip(panels, groups, strict=True):
-        shown = [row for row in rows if row.median < 20 * rows[0].median]
-        ratios = [row.median / rows[0].median for row in shown]
+        shown = [row for row in rows if row.ratio(rows[0]) < 20]
+        ratios = [row.ratio(rows[0]) for row in shown]
         colours = [
             "0.6",
             *("C0" if row.name.startswith(("WebM", "Ogg", "MP4")) else "C1" for row in shown[1:]),
@@ -428,7 +432,7 @@ def main() -> None:
         groups.append((title, rows))
         print(f"\n| {title} | CPU ms per s | ÷ floor |\n|---|---|---|")
         for row in rows:
-            print(f"| {row.name} | {row.median:.2f} | {row.median / rows[0].median:.2f} |", flush=True)
+            print(f"| {row.name} | {row.median:.2f} | {row.ratio(rows[0]):.2f} |", flush=True)
     print("\n| figure | measured | limit |\n|---|---|---|")
     for name, measured, limit in other_figures(given.rounds):
         print(f"| {name} | {measured} | {limit} |", flush=True)

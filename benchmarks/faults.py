@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import structlog
-from survival import closes, crashes, cuts, drains, leaks, readers, rotation
+from fault_runs import closes, crashes, cuts, drains, leaks, readers, rotation
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def _leaks(report: Report, short: bool) -> None:
 
 
 def _model(report: Report, short: bool) -> None:
-    from survival import model
+    from fault_runs import model
 
     examples, steps = (8, 15) if short else (60, 40)
     taken, failure = model.check(examples, steps)

@@ -64,6 +64,24 @@ class PacketDecoder(Protocol):
         """Returns what the decoder or resampler still holds; nothing may be decoded afterwards."""
 
 
+class Findings:
+    """What is said of a stream, made anew only when it has changed: it is asked for after every chunk."""
+
+    def __init__(self, container: str) -> None:
+        self._container = container
+        self._key: tuple[str, int, int, int] | None = None
+        self._info: StreamInfo | None = None
+
+    def of(self, packets: PacketDecoder | None, lost_bytes: int) -> StreamInfo | None:
+        """The stream's info; `packets` is None while there is no decoder, `lost_bytes` the container's."""
+        if packets is None:
+            return None
+        key = (packets.codec, packets.rate_hz, packets.channels, lost_bytes + packets.lost_bytes)
+        if key != self._key:
+            self._key, self._info = key, StreamInfo(self._container, *key)
+        return self._info
+
+
 class Damage:
     """Counts damaged packets, which are left out, and gives up where nothing else arrives.
 

@@ -13,7 +13,7 @@ from ._flac import open_flac
 from ._mp4 import BOX, Track, audio_track, check_sample_counts, elementary_stream, fragment
 from ._opus import OpusHead, open_opus
 from ._push import Parser, PushDecoder
-from ._pyav import PacketDecoder, PyavDecoder, WholeFileDecoder, check_sound
+from ._pyav import Findings, PacketDecoder, PyavDecoder, WholeFileDecoder, check_sound
 
 _HEADERS = {b"ftyp", b"moov", b"moof"}
 _SKIPPED = {b"styp", b"free", b"skip", b"wide", b"sidx", b"ssix", b"emsg", b"prft", b"uuid", b"mfra", b"meta",
@@ -33,6 +33,7 @@ class Mp4Decoder(PushDecoder):
 
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
+        self._findings = Findings("mp4")
         self._ftyp = b""
         self._track: Track | None = None
         self._packets: PacketDecoder | None = None
@@ -46,11 +47,7 @@ class Mp4Decoder(PushDecoder):
 
     @property
     def info(self) -> StreamInfo | None:
-        packets = self._packets
-        if packets is None:
-            return None
-        lost_bytes = self._lost_bytes + packets.lost_bytes
-        return StreamInfo("mp4", packets.codec, packets.rate_hz, packets.channels, lost_bytes)
+        return self._findings.of(self._packets, self._lost_bytes)
 
     def flush(self) -> bytes:
         return b"" if self._packets is None else self._packets.flush()

@@ -9,7 +9,7 @@ from tornado_live.errors import AudioMalformed
 from ._flac import STREAMINFO_BYTES, open_flac
 from ._ogg import MAGIC, OggDemuxer, OggPage
 from ._opus import OpusHead, open_opus
-from ._pyav import PacketDecoder, PyavDecoder, check_sound
+from ._pyav import Findings, PacketDecoder, PyavDecoder, check_sound
 
 _OPUS, _OPUS_TAGS = b"OpusHead", b"OpusTags"
 _VORBIS, _VORBIS_COMMENT, _VORBIS_SETUP = b"\x01vorbis", b"\x03vorbis", b"\x05vorbis"
@@ -23,6 +23,7 @@ class OggDecoder:
     def __init__(self, limits: DecodeLimits) -> None:
         self.init_segment = b""
         self._limits = limits
+        self._findings = Findings("ogg")
         self._demuxer = OggDemuxer(limits, lambda first: first.startswith((_OPUS, _VORBIS, _FLAC)))
         self._head = b""
         self._header_pages = b""
@@ -34,11 +35,7 @@ class OggDecoder:
 
     @property
     def info(self) -> StreamInfo | None:
-        packets = self._packets
-        if packets is None:
-            return None
-        lost_bytes = self._demuxer.lost_bytes + packets.lost_bytes
-        return StreamInfo("ogg", packets.codec, packets.rate_hz, packets.channels, lost_bytes)
+        return self._findings.of(self._packets, self._demuxer.lost_bytes)
 
     def decode(self, data: bytes) -> bytes:
         return b"".join(map(self._page, self._demuxer.feed(data)))

@@ -9,7 +9,7 @@ from tornado_live.errors import UnsupportedAudio
 from ._ebml import Track
 from ._flac import STREAMINFO_BYTES, open_flac
 from ._opus import OpusHead, open_opus
-from ._pyav import PacketDecoder, PyavDecoder, check_sound
+from ._pyav import Findings, PacketDecoder, PyavDecoder, check_sound
 from ._samples import PcmPackets
 from ._webm import WebmDemuxer
 
@@ -25,15 +25,13 @@ class WebmDecoder:
 
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
+        self._findings = Findings("webm")
         self._demuxer = WebmDemuxer(limits)
         self._packets: PacketDecoder | None = None
 
     @property
     def info(self) -> StreamInfo | None:
-        packets = self._packets
-        if packets is None:
-            return None
-        return StreamInfo("webm", packets.codec, packets.rate_hz, packets.channels, self._demuxer.lost_bytes)
+        return self._findings.of(self._packets, self._demuxer.lost_bytes)
 
     @property
     def init_segment(self) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -25,7 +27,7 @@ from tornado_live.access.proxies import TrustedProxies
 from tornado_live.access.strangers import StrangerGuard
 from tornado_live.audio import DecodeLimits
 from tornado_live.emulator import EmulatorOptions, EmulatorThread
-from tornado_live.errors import SettingsError
+from tornado_live.errors import SettingsError, ShuttingDown
 from tornado_live.handlers.arrival import ArrivalOrders
 from tornado_live.handlers.base import NotFoundHandler
 from tornado_live.handlers.events import EventsHandler
@@ -70,9 +72,12 @@ from tornado_live.web import static_path
 log = logging.getLogger(__name__)
 
 API = "/api/v1/live-audio"
+MESSAGE_MARGIN_BYTES = 64 * 2**10
 SEND_BUFFER_BYTES = 64 * 2**10
 NO_KEY = "offline"
 MAX_SPREAD_S = 5.0
+RETRY_AFTER_S = 5.0
+SOCKETS_CLOSE_S = 2.0
 
 
 class LiveServer:
@@ -158,6 +163,7 @@ class LiveServer:
         await self.services.registry.close(
             spread_s=min(MAX_SPREAD_S, 0.02 * len(self.services.registry.live))
         )
+        await self._leave_sockets()
 
     async def stop(self) -> None:
         """Ends everything at once; sessions keep their records. Nothing is left when it returns."""
@@ -178,7 +184,16 @@ class LiveServer:
         for server in self._servers:
             server.stop()
 
+    async def _leave_sockets(self) -> None:
+        """Those without a session are told too; nobody is waited for long."""
+        for connection in list(self.services.sockets):
+            connection.leave(ShuttingDown(retry_after_s=RETRY_AFTER_S))
+        deadline_s = time.monotonic() + SOCKETS_CLOSE_S
+        while self.services.sockets and time.monotonic() < deadline_s:  # noqa: ASYNC110 - they come and go
+            await asyncio.sleep(0.01)
+
     async def _close_connections(self) -> None:
+        await self._leave_sockets()
         for server in self._servers:
             await server.close_all_connections()
 
@@ -275,14 +290,14 @@ class LiveServer:
 
     def _listen(self) -> None:
         server = self.settings.server
-        self.port = self._serve(make_app(self.services), server.port)
+        self.port = self._serve(make_app(self.services), "port", server.port)
         if server.websocket_port is not None:
             socket_only = Application(
                 [url(r"/", LiveHandler, {"services": self.services})], **_web_settings(self.settings)
             )
-            self.websocket_port = self._serve(socket_only, server.websocket_port)
+            self.websocket_port = self._serve(socket_only, "websocket_port", server.websocket_port)
 
-    def _serve(self, application: Application, port: int) -> int:
+    def _serve(self, application: Application, setting: str, port: int) -> int:
         server = self.settings.server
         http = HTTPServer(
             application,
@@ -293,10 +308,14 @@ class LiveServer:
             idle_connection_timeout=server.idle_connection_timeout,
         )
         try:
-            sockets = bind_sockets(port, None if server.host == "0.0.0.0" else server.host)  # nosec B104  # as set
+            sockets = _bound(server.host, port)
         except OSError as exc:
+            variable = f"TORNADO_LIVE__SERVER__{setting.upper()}"
             raise SettingsError(
-                [f"server.port: {server.host}:{port} cannot be listened on: {exc.strerror}."]
+                [
+                    f"server.{setting}: {server.host}:{port} cannot be listened on: {exc.strerror}; "
+                    f"set another one, for example by the variable {variable}."
+                ]
             ) from exc
         for each in sockets:
             # The kernel's default hides a minute of audio from a reader that has stopped reading.
@@ -312,6 +331,25 @@ class LiveServer:
                 await self.services.registry.sweep()
             except Exception:
                 log.exception("sweep_failed")
+
+
+def _bound(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets; `localhost` is 127.0.0.1 and, with IPv6, ::1, whatever the hosts file says.
+
+    Raises:
+        OSError: taken, or not an address of this machine.
+    """
+    if host != "localhost":
+        return bind_sockets(port, host)
+    sockets = bind_sockets(port, "127.0.0.1")
+    try:
+        return sockets + bind_sockets(sockets[0].getsockname()[1], "::1")
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            for each in sockets:
+                each.close()
+            raise
+        return sockets
 
 
 def make_app(services: Services) -> Application:
@@ -345,7 +383,8 @@ def make_app(services: Services) -> Application:
 def _web_settings(settings: Settings) -> dict[str, Any]:
     server = settings.server
     return {
-        "websocket_max_message_size": server.max_message,
+        # A little more than is accepted, so that a client reads why its message was not.
+        "websocket_max_message_size": server.max_message + MESSAGE_MARGIN_BYTES,
         "websocket_ping_interval": server.ping_interval or None,
         "websocket_ping_timeout": server.ping_timeout or None,
         "log_function": logs.log_request,
@@ -435,6 +474,7 @@ async def serve(settings: Settings, on_started: Callable[[LiveServer], None] = l
     log.info("draining")
     await server.drain()
     await server.stop()
+    log.info("stopped")
 
 
 def run(settings: Settings, on_started: Callable[[LiveServer], None] = lambda server: None) -> None:

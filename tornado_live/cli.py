@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from tornado_live.plugins import CodecRegistry
 
 app = typer.Typer(
     help="A server between web frontends and Google's Gemini Live API.",
@@ -17,6 +20,24 @@ app = typer.Typer(
 )
 
 keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from tornado_live import __version__
+
+        print(f"tornado-live {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _all_commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A server between web frontends and Google's Gemini Live API."""
+
 
 ConfigOption = Annotated[
     Path | None,
@@ -168,15 +189,13 @@ def show_config(config: ConfigOption = None) -> None:
 
 
 @app.command()
-def codecs() -> None:
+def codecs(config: ConfigOption = None) -> None:
     """List the kinds of audio that the server takes, and where each codec comes from."""
     from rich.console import Console
     from rich.table import Table
 
-    from tornado_live.plugins import CodecRegistry
-
     table = Table("name", "source", "MIME types", "engine", box=None, pad_edge=False)
-    for loaded in CodecRegistry.load().codecs:
+    for loaded in _codecs(config).codecs:
         codec = loaded.codec
         table.add_row(codec.name, loaded.source, ", ".join(codec.mime_types), codec.engine)
     Console().print(table)
@@ -191,6 +210,7 @@ def convert(
     ] = None,
     sample_rate: Annotated[int, typer.Option(help="Of raw samples, a second.", min=1)] = 16_000,
     channels: Annotated[int, typer.Option(help="Of raw samples.", min=1)] = 1,
+    config: ConfigOption = None,
 ) -> None:
     """Decode a recording to a WAV file, 16 kHz mono, with the decoders that the server uses."""
     from rich.progress import Progress
@@ -198,7 +218,6 @@ def convert(
     from tornado_live.audio import StreamFormat
     from tornado_live.convert import convert
     from tornado_live.errors import LiveError
-    from tornado_live.plugins import CodecRegistry
 
     size = source.stat().st_size if source != Path("-") else None
     label = format or source.suffix.removeprefix(".").lower()
@@ -208,13 +227,22 @@ def convert(
             converted = convert(
                 str(source),
                 str(target),
-                CodecRegistry.load(),
+                _codecs(config),
                 lambda read: progress.advance(task, read),
                 declared=StreamFormat(label, sample_rate, channels),
             )
         except LiveError as error:
             _fail(error.message)
     print(f"{target}: {converted.seconds:.2f} s of {converted.codec}")
+
+
+def _codecs(config: Path | None) -> CodecRegistry:
+    """The codecs that a server with these settings loads."""
+    from tornado_live.plugins import CodecRegistry
+    from tornado_live.settings import load_settings
+
+    settings = load_settings(config).codecs
+    return CodecRegistry.load(settings.disabled, settings.plugins_dir)
 
 
 KeysFile = Annotated[

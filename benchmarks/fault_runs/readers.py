@@ -90,6 +90,10 @@ async def _stall(server: ServerProcess, count: int, ahead_s: float) -> Stalled:
         if not attached:
             closed_s = time.monotonic() - began
             break
+    # What is said meanwhile is kept for a client that comes back.
+    for _ in range(20):
+        await asyncio.sleep(0.25)
+        most = max(most, server.rss_bytes)
     for each in sockets:
         each.close()
     return Stalled(count, ahead_s, (most - before) / 2**20, closed_s, 0.0)

@@ -19,6 +19,7 @@ from asyncio.subprocess import PIPE, STDOUT
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -27,9 +28,10 @@ from tornado.web import Application
 
 from tornado_live.access.buckets import MessageGate
 from tornado_live.app import _web_settings
+from tornado_live.errors import LiveError
 from tornado_live.handlers.live import LiveHandler
 from tornado_live.sessions.outbox import Outbox
-from tornado_live.settings import load_settings
+from tornado_live.settings import Settings, load_settings
 
 PRODUCTION = Path(__file__).parents[2] / "config" / "production.yaml"
 LEFT_OUT = ("9.*", "12.*", "13.*")
@@ -49,8 +51,13 @@ FAILED = 2
 class EchoConnection:
     """In place of `LiveConnection`: says what it hears before it hears more, as the suite expects."""
 
-    def __init__(self, write: Callable[[str | bytes], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        write: Callable[[str | bytes], Awaitable[None]],
+        close_with: Callable[[LiveError | None], None],
+    ) -> None:
         self.receive = write
+        self.leave = close_with
         self._gate = MessageGate([])
 
     def admit_ping(self) -> bool:
@@ -63,8 +70,8 @@ class EchoConnection:
 class EchoHandler(LiveHandler):
     """Frames, limits, pings and close are the server's; nobody is asked who they are."""
 
-    def initialize(self) -> None:  # type: ignore[override]
-        pass
+    def initialize(self, settings: Settings) -> None:  # type: ignore[override]
+        self.services = SimpleNamespace(settings=settings, sockets=set())  # type: ignore[assignment]
 
     async def prepare(self) -> None:
         pass
@@ -72,14 +79,14 @@ class EchoHandler(LiveHandler):
     async def open(self, *args: str, **kwargs: str) -> None:
         self.set_nodelay(True)
         self.outbox = Outbox(self._write, self._close_with)
-        self.connection = EchoConnection(self._write)  # type: ignore[assignment]
+        self.connection = EchoConnection(self._write, self._close_with)  # type: ignore[assignment]
 
 
 def listen() -> tuple[HTTPServer, int]:
     """The server and its port."""
     environ = {"GOOGLE_API_KEY": "none", "LIVE_API_KEY": "only-for-these-cases"}
     settings = load_settings(PRODUCTION, {}, environ, PRODUCTION.parent)
-    server = HTTPServer(Application([("/", EchoHandler)], **_web_settings(settings)))
+    server = HTTPServer(Application([("/", EchoHandler, {"settings": settings})], **_web_settings(settings)))
     [listening] = bind_sockets(0, "127.0.0.1")
     server.add_socket(listening)
     return server, int(listening.getsockname()[1])

@@ -124,8 +124,10 @@ async def oversized_accepted(port: int) -> int:
         await reader.readuntil(b"\r\n\r\n")
         mask = bytes(4)
         writer.write(b"\x81\xff" + (MIB + 1).to_bytes(8, "big") + mask + b" " * MIB + b"7")
-        frame = await asyncio.wait_for(reader.read(200), 5)
-        accepted += b"\x03\xf1" not in frame  # 1009, RFC 6455 §7.4.1
+        try:
+            await asyncio.wait_for(reader.readuntil(b"\x03\xf1"), 5)  # 1009, RFC 6455 §7.4.1
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            accepted += 1
     return accepted
 
 

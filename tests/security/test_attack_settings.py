@@ -1,4 +1,4 @@
-"""Settings files, addresses of the model, secrets, TLS and dependencies: rows 12, 15, 17, 18, 20 and 25."""
+"""Log lines, addresses of the model, settings files, TLS and dependencies: rows 12, 15, 17, 20 and 25."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import datetime
 import io
 import ipaddress
 import json
-import logging
 import re
 import ssl
 import subprocess
 import sys
-import traceback
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -28,18 +26,14 @@ from cryptography.x509.oid import NameOID
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from raw import answer_to, masked, request, status_of, upgrade
-from support import Socket
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from tornado_live.errors import SettingsError
 from tornado_live.settings import (
-    Settings,
     load_settings,
     read_yaml,
-    secret_values,
-    show_settings,
 )
 
 API = "/api/v1/live-audio"
@@ -215,103 +209,6 @@ def test_17_an_unknown_key_stops_the_start(tmp_path: Path) -> None:
         load_settings(path, None, {}, tmp_path)
 
 
-# Row 18: where secrets come to light.
-
-CANARY = "ak_canary-77c1d0e0b7d24d0d-secret"
-
-
-def settings_with_canaries() -> Settings:
-    return Settings.model_validate(
-        {
-            "gemini": {"api_key": CANARY},
-            "auth": {
-                "mode": "jwt",
-                "keys": [{"name": "web", "secret": CANARY}],
-                "jwt": {
-                    "issuer": "i",
-                    "audience": "a",
-                    "keys": [{"algorithm": "HS256", "secret": f"{CANARY}-{CANARY}"}],
-                },
-            },
-            "limits": {"redis_url": f"redis://:{CANARY}@localhost"},
-        }
-    )
-
-
-def where_secrets_show(settings: Any, show: Any, log: io.StringIO) -> list[str]:
-    """Of seven places where settings are written down."""
-    logging.getLogger("anything").warning("settings %s %r", settings, settings, extra={"settings": settings})
-    try:
-        assert settings is None
-    except AssertionError:
-        shown_traceback = traceback.format_exc() + "".join(
-            traceback.TracebackException(*sys.exc_info()).format()
-        )
-        logging.getLogger("anything").exception("failed")
-    places = {
-        "str": str(settings),
-        "repr": repr(settings),
-        "f-string": f"{settings}",
-        "dump": str(settings.model_dump_json()) if isinstance(settings, Settings) else json.dumps(settings),
-        "show-config": show(settings),
-        "traceback": shown_traceback,
-        "log": log.getvalue(),
-    }
-    return [place for place, text in places.items() if CANARY in text]
-
-
-def test_18_settings_keep_their_secrets(log: io.StringIO) -> None:
-    assert where_secrets_show(settings_with_canaries(), show_settings, log) == []
-    assert any(CANARY in secret for secret in secret_values(settings_with_canaries()))
-
-
-def test_18_succeeds_unprotected(log: io.StringIO) -> None:
-    assert where_secrets_show({"gemini": {"the_key": CANARY}}, str, log)
-
-
-def test_18_a_wrong_secret_is_not_quoted(tmp_path: Path) -> None:
-    path = tmp_path / "settings.yaml"
-    short = CANARY[:15]
-    path.write_text(
-        f"gemini:\n  api_key: [{CANARY}]\nauth:\n  mode: keys\n  keys:\n"
-        f"    - name: web\n      secret: {short}\n    - name: two\n      sha256: {CANARY}\n"
-        f"      secret: {CANARY}\n"
-    )
-    with pytest.raises(SettingsError) as caught:
-        load_settings(path, None, {}, tmp_path)
-    told = "\n".join(caught.value.problems) + str(caught.value) + repr(caught.value)
-    assert "auth.keys" in told
-    assert short not in told
-
-
-def process_title() -> str:
-    return Path("/proc/self/cmdline").read_text()
-
-
-@pytest.mark.gen_test(timeout=30)
-async def test_18_a_server_keeps_the_keys_it_is_sent(protected: Any, log: io.StringIO, capfd: Any) -> None:
-    """In its answers, its log, its output and the title of its process, right and wrong keys alike."""
-    answers = b""
-    for key in (MARY, CANARY):
-        for wire in (
-            request("GET", f"{API}/sessions", X_API_Key=key),
-            request("GET", f"{API}/sessions?api_key={key}", Authorization=f"Bearer {key}"),
-            request("POST", f"{API}/session/start", {"session_id": 7, "token": key}, X_API_Key=key),
-            upgrade(f"/ws/live-audio?token={key}", X_API_Key=key, Origin="https://evil.example"),
-        ):
-            answers += await answer_to(protected.port, wire, timeout_s=1)
-    socket = await Socket.open(protected)
-    await socket.send({"type": "api_key", "token": CANARY})
-    answers += json.dumps(await socket.message()).encode()
-    socket.close()
-    await socket.closed()
-    out, err = capfd.readouterr()
-    written = answers.decode() + log.getvalue() + out + err + process_title()
-    assert MARY not in written
-    assert CANARY not in written
-    assert log.getvalue()
-
-
 # Row 20: old TLS.
 
 
@@ -427,6 +324,34 @@ async def test_20_a_new_certificate_is_used_without_dropping_a_socket(
     server.reload()
     assert await shown() == new
     writer.close()
+
+
+async def headers_of(port: int, path: str, context: ssl.SSLContext | None = None) -> dict[str, str]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    writer.write(request("GET", path, X_API_Key=MARY))
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    return dict(line.split(": ", 1) for line in head.decode().splitlines()[1:-1])
+
+
+ADDRESSES = ("/", "/static/nothing", "/livez", "/readyz", "/nothing", f"{API}/sessions")
+
+
+@pytest.mark.gen_test
+async def test_20_browsers_that_came_by_tls_are_told_to_stay_with_it(
+    make_protected: Any, protected: Any, tmp_path: Path
+) -> None:
+    """Over plain HTTP anybody on the way could say it, so browsers would not listen."""
+    cert_file, key_file = make_certificate(tmp_path)
+    server = await make_protected(server={"tls": {"cert_file": cert_file, "key_file": key_file}})
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for path in ADDRESSES:
+        secure, plain = await headers_of(server.port, path, context), await headers_of(protected.port, path)
+        assert secure["Strict-Transport-Security"] == "max-age=31536000"
+        assert "Strict-Transport-Security" not in plain
+        assert secure["X-Content-Type-Options"] == "nosniff"
+        assert "Server" not in secure
 
 
 # Row 25: other people's code.

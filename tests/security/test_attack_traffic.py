@@ -66,7 +66,7 @@ async def test_08_a_slow_connection_is_cut(make_protected: Any, kind: str) -> No
 @pytest.mark.gen_test(timeout=20)
 async def test_08_succeeds_unprotected(unprotected: Any) -> None:
     """A WebSocket without a key is open there for ever; the other three wait for an hour or longer."""
-    cut = await asyncio.gather(*(is_cut_within(unprotected.port, opening, 2.5) for opening in SLOW.values()))
+    cut = await asyncio.gather(*(is_cut_within(unprotected.port, opening, 1.5) for opening in SLOW.values()))
     assert not any(cut)
 
 

@@ -46,7 +46,18 @@ def test_the_demo_engine_is_off_and_limits_are_on(tmp_path: Path) -> None:
     assert settings.limits.requests_per_minute
     assert settings.limits.new_sessions_per_minute
     assert settings.limits.messages_per_second
+    assert settings.limits.audio_seconds_per_day
+    assert settings.limits.tokens_per_day
+    assert settings.limits.total.audio_seconds_per_day
+    assert settings.limits.total.tokens_per_day
+    assert settings.server.trusted_proxies == ()
     assert not settings.gemini.client_system_instruction
+
+
+@pytest.mark.parametrize("addresses", ["10.0.0.5", "10.0.0.0/24,192.0.2.7"])
+def test_the_proxy_is_named_in_the_environment(tmp_path: Path, addresses: str) -> None:
+    settings = production(tmp_path, TORNADO_LIVE__SERVER__TRUSTED_PROXIES=addresses)
+    assert [str(each) for each in settings.server.trusted_proxies] == addresses.split(",")
 
 
 @pytest.mark.gen_test

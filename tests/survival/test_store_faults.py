@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from support import api, call, until
 from fault_runs.clients import Client
 from fault_runs.clients import call as call_process
 from fault_runs.gemini import emulator
 from fault_runs.processes import ServerProcess
 from fault_runs.processes import until as until_process
+from support import api, call, until
 
 
 async def ready(server: object) -> bool:

@@ -57,6 +57,17 @@ def request_allowed(services: Services, request: HTTPServerRequest) -> bool:
     return open_to_all or services.origins.allows_host(request.host)
 
 
+def set_security_headers(handler: RequestHandler) -> None:
+    """What every answer says besides itself. Over TLS: come back over TLS only (RFC 6797 section 7.2).
+
+    Not on `localhost`, where it would bind whatever else listens there.
+    """
+    handler.clear_header("Server")
+    handler.set_header("X-Content-Type-Options", "nosniff")
+    if handler.request.protocol == "https" and handler.request.host_name != "localhost":
+        handler.set_header("Strict-Transport-Security", "max-age=31536000")
+
+
 @stream_request_body
 class BaseHandler(RequestHandler):
     """A handler under `/api`: every answer, errors too, is JSON with CORS headers.
@@ -72,6 +83,7 @@ class BaseHandler(RequestHandler):
     def initialize(self, services: Services) -> None:
         self.services = services
         self.body = bytearray()
+        self._overfull = False
 
     @property
     def max_body_bytes(self) -> int:
@@ -80,8 +92,7 @@ class BaseHandler(RequestHandler):
     def set_default_headers(self) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.clear_header("Server")
+        set_security_headers(self)
         services: Services | None = getattr(self, "services", None)
         if services is not None:
             self._set_cors_headers()
@@ -117,14 +128,18 @@ class BaseHandler(RequestHandler):
         return remote_address(self.services, self.request)
 
     def data_received(self, chunk: bytes) -> None:
-        if len(self.body) + len(chunk) > self.max_body_bytes:
-            raise self._too_large()
-        self.body += chunk
+        if len(self.body) + len(chunk) <= self.max_body_bytes:
+            self.body += chunk
+        else:
+            # Raised when the whole body is there: an answer now would never be read.
+            self._overfull = True
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"The body is larger than the {self.max_body_bytes} bytes that this address accepts.")
 
     def parse(self, kind: type[Body]) -> Body:
+        if self._overfull:
+            raise self._too_large()
         return parse_body(bytes(self.body), kind)
 
     def options(self, *args: str) -> None:

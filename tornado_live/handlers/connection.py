@@ -139,6 +139,13 @@ class LiveConnection:
         """False: nobody needs that many pings."""
         return self._identity.gate.admit_ping()
 
+    def leave(self, error: LiveError) -> None:
+        """The server has no more time for this client (OpenSocket)."""
+        if not self._closing:
+            self._closing = True
+            self.tell(error)
+            self._close_with(error)
+
     def tell(self, error: LiveError) -> None:
         """An `error` message; the socket stays open."""
         kind = _ERROR_TYPES.get(type(error), "error")
@@ -153,7 +160,10 @@ class LiveConnection:
 
     def session_closed(self, error: LiveError | None) -> None:
         session, self._session = self._session, None
-        if session is None or error is None:
+        if session is None:
+            return
+        if error is None:
+            self._send("session_ended", session_id=session.label, data=ended_data(session.record))
             return
         kind = _ERROR_TYPES.get(type(error), "error")
         self._send(
@@ -237,8 +247,8 @@ class LiveConnection:
         caller, account = self._identity.caller, self._identity.account
         label = check_session_id(start.session_id) if start.session_id else None
         options = SessionOptions.from_fields(start)
-        self._leave()
         session = await self._services.start_session(caller, account, self._address, label, options)
+        self._leave()
         token = await session.new_resume_token()
         session.attach(self)
         if self._closed:
@@ -284,9 +294,7 @@ class LiveConnection:
 
     async def _end(self) -> None:
         session = self._require_session()
-        record = await self._services.registry.end(session.record.owner, session.label)
-        self._session = None
-        self._send("session_ended", session_id=session.label, data=ended_data(record))
+        await self._services.registry.end(session.record.owner, session.label)
 
     async def _status(self) -> None:
         session = self._require_session()

@@ -10,7 +10,7 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol13
 
-from tornado_live.errors import InternalError, LiveError, OriginRefused, RateLimited, RequestError
+from tornado_live.errors import InternalError, LiveError, OriginRefused, RateLimited, RequestError, TooLarge
 from tornado_live.handlers.base import origin_allowed, remote_address
 from tornado_live.handlers.connection import LiveConnection
 from tornado_live.handlers.services import Services
@@ -62,9 +62,13 @@ class LiveHandler(WebSocketHandler):
             address=remote_address(self.services, self.request),
             origin=self.request.headers.get("Origin"),
         )
+        self.services.sockets.add(self.connection)
         self.connection.open(self.request.headers, self.get_query_argument("ticket", None))
 
     def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        if len(message) > self.services.settings.server.max_message:
+            self.connection.leave(TooLarge())
+            return None
         try:
             return self.connection.receive(message)
         except Exception:
@@ -74,6 +78,7 @@ class LiveHandler(WebSocketHandler):
 
     def on_close(self) -> None:
         if hasattr(self, "connection"):
+            self.services.sockets.discard(self.connection)
             self.connection.close()
             self.outbox.close()
 
@@ -100,7 +105,7 @@ class LiveHandler(WebSocketHandler):
 
     def on_ping(self, data: bytes) -> None:
         if not self.connection.admit_ping():
-            self._close_with(RateLimited("Too many pings; one every 20 seconds is enough."))
+            self.connection.leave(RateLimited("Too many pings; one every 20 seconds is enough."))
 
     def _refuse_upgrade(self, error: LiveError) -> None:
         self.services.audit.refused(

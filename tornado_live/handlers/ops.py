@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from tornado.web import RequestHandler
 
-from tornado_live.handlers.base import BaseHandler
+from tornado_live.handlers.base import BaseHandler, set_security_headers
 from tornado_live.handlers.services import Services
 from tornado_live.wire import openapi, replies
 
 
 class LiveProbeHandler(RequestHandler):
     """`GET /livez`: the process answers; nothing else is said."""
+
+    def set_default_headers(self) -> None:
+        set_security_headers(self)
 
     def get(self) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
@@ -22,6 +25,9 @@ class ReadyProbeHandler(RequestHandler):
 
     def initialize(self, services: Services) -> None:
         self.services = services
+
+    def set_default_headers(self) -> None:
+        set_security_headers(self)
 
     def get(self) -> None:
         missing = self.services.not_ready()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from tornado_live.access.audit import Audit
 from tornado_live.access.identity import Authenticator, Caller
@@ -12,10 +15,11 @@ from tornado_live.access.limits import Account, Limiter
 from tornado_live.access.origins import OriginPolicy
 from tornado_live.access.proxies import TrustedProxies
 from tornado_live.access.strangers import StrangerGuard
-from tornado_live.errors import AuthFailed, Forbidden, ShuttingDown
+from tornado_live.audio import StreamFormat
+from tornado_live.errors import AuthFailed, Forbidden, LiveError, RateLimited, ShuttingDown
 from tornado_live.handlers.arrival import ArrivalOrders
 from tornado_live.plugins import CodecRegistry
-from tornado_live.sessions.oneshot import OneShot
+from tornado_live.sessions.oneshot import OneShot, OneShotResult
 from tornado_live.sessions.options import SessionOptions
 from tornado_live.sessions.registry import SessionRegistry
 from tornado_live.sessions.session import Session
@@ -23,8 +27,18 @@ from tornado_live.settings import Settings
 from tornado_live.upstream.gemini import GeminiConnector
 from tornado_live.upstream.models import ModelCatalogue
 
+ONE_SHOT = "one-shot"
+"""What whole recordings are called in the audit log."""
+
 INSTRUCTIONS = "instructions:custom"
 """The scope that lets a caller send a system instruction."""
+
+
+class OpenSocket(Protocol):
+    """A WebSocket that is open, with a session or without."""
+
+    def leave(self, error: LiveError) -> None:
+        """Tells the client why, and closes."""
 
 
 @dataclass(slots=True)
@@ -51,6 +65,7 @@ class Services:
     engine: str
     connector: GeminiConnector
     draining: bool = False
+    sockets: set[OpenSocket] = field(default_factory=set)
 
     def not_ready(self) -> list[str]:
         """What keeps new sessions from being started."""
@@ -105,6 +120,44 @@ class Services:
             self.audit.session_started(caller, address, session.label, model=session.served_model)
             session.closed_callbacks.append(lambda closed: self._audit_end(caller, closed))
         return session
+
+    async def transcribe_once(
+        self,
+        caller: Caller,
+        account: Account,
+        address: str,
+        audio: bytes,
+        declared: StreamFormat,
+        options: SessionOptions,
+    ) -> OneShotResult:
+        """As `OneShot.transcribe`; it counts as a session while it lasts, and is audited as one."""
+        if self.draining:
+            raise ShuttingDown
+        self.check_options(options, caller)
+        key = secrets.token_hex(16)
+        lifetime_s = self.settings.sessions.duration
+        started_s = time.monotonic()
+        await account.open_session(key, lifetime_s)
+        served = self.catalogue.resolve(options.model)[1].name
+        self.audit.session_started(caller, address, ONE_SHOT, model=served)
+        result = OneShotResult(served)
+        try:
+            result = await self.one_shot.transcribe(audio, declared, options)
+        finally:
+            with suppress(RateLimited):
+                await account.count_audio(result.seconds, len(audio))
+            with suppress(RateLimited):
+                await account.count_tokens(result.tokens)
+            await account.close_session(key)
+            self.audit.session_ended(
+                caller,
+                ONE_SHOT,
+                reason="ended" if result.seconds else "failed",
+                duration_ms=int((time.monotonic() - started_s) * 1000),
+                audio_ms=int(result.seconds * 1000),
+                tokens=result.tokens,
+            )
+        return result
 
     def _audit_end(self, caller: Caller, session: Session) -> None:
         record = session.record

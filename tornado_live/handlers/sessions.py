@@ -9,6 +9,7 @@ from tornado_live.handlers.base import BaseHandler
 from tornado_live.sessions.export import FORMATS
 from tornado_live.sessions.options import SessionOptions
 from tornado_live.sessions.rendering import ended_data, live_data, session_data, turn_data
+from tornado_live.wire import replies
 from tornado_live.wire.requests import EndBody, StartBody, check_session_id
 
 
@@ -41,11 +42,13 @@ class EndHandler(BaseHandler):
         label = check_session_id(self.parse(EndBody).session_id)
         session = self.services.registry.get(self.caller.owner, label)
         record = await self.services.registry.end(self.caller.owner, label)
+        session = session or self.services.registry.just_ended(self.caller.owner, label)
         data: dict[str, Any] = ended_data(record)
         if session is not None:
-            rest = session.rest.take()
-            data["inputTranscription"] = rest.input_text or None
-            data["transcript"] = rest.reply_text or None
+            last = session.last_words()
+            data["inputTranscription"] = last.input_text or None
+            data["transcript"] = last.reply_text or None
+            data["audioBuffer"] = replies.wav_base64(last.audio)
         await self.answer(session_id=label, data=data)
 
 

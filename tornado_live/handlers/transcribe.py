@@ -9,7 +9,6 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 
 from tornado_live.audio import StreamFormat
-from tornado_live.errors import ShuttingDown
 from tornado_live.handlers.arrival import Ticket
 from tornado_live.handlers.base import BaseHandler
 from tornado_live.sessions.delivery import Answer
@@ -25,7 +24,8 @@ class TranscribeHandler(BaseHandler):
     """Texts of a session are deltas: joining all answers in order gives the whole, nothing twice."""
 
     _ticket: Ticket | None = None
-    _waiting: asyncio.Future[Answer] | None = None
+    _work: asyncio.Task[None] | None = None
+    _gone = False
 
     @property
     def max_body_bytes(self) -> int:
@@ -36,6 +36,16 @@ class TranscribeHandler(BaseHandler):
             self._ticket = self.services.arrivals.take(self.caller.owner, self.address)
 
     async def post(self) -> None:
+        self._work = asyncio.current_task()
+        try:
+            await self._transcribe()
+        except asyncio.CancelledError:
+            if not self._gone:
+                raise
+        finally:
+            self._work = None
+
+    async def _transcribe(self) -> None:
         body = self.parse(TranscribeBody)
         audio = decode_audio_data(body.audio_data)
         if body.session_id in ONE_SHOT_IDS:
@@ -54,31 +64,24 @@ class TranscribeHandler(BaseHandler):
         session.claim_uplink(self.caller.owner)
         session.feed(chunk)
         self._release_ticket()
-        self._waiting = session.rest.wait()
+        waiting = session.rest.wait()
         try:
             await chunk.done
-        except BaseException:
-            self._waiting.cancel()
-            raise
-        answer = await self._waiting
-        try:
-            await self.answer(**_answer_fields(session, answer))
+            await self.answer(**_answer_fields(session, await waiting))
         except StreamClosedError:
-            session.rest.give_back(answer)
+            session.rest.withdraw(waiting)
+        except BaseException:
+            session.rest.withdraw(waiting)
+            raise
 
     async def _one_shot(self, body: TranscribeBody, audio: bytes) -> None:
-        if self.services.draining:
-            raise ShuttingDown
         fields = StartFields(
             model=body.model, response_modality=body.response_modality, language=body.language
         )
-        options = self.services.check_options(SessionOptions.from_fields(fields), self.caller)
-        await self.account.count_audio(0.0, len(audio))
-        result = await self.services.one_shot.transcribe(
-            audio, declared_format(body, StreamFormat()), options
+        options = SessionOptions.from_fields(fields)
+        result = await self.services.transcribe_once(
+            self.caller, self.account, self.address, audio, declared_format(body, StreamFormat()), options
         )
-        await self.account.count_audio(result.seconds, 0)
-        await self.account.settle()
         data = {
             "sessionId": None,
             "inputTranscription": result.input_text or None,
@@ -107,8 +110,9 @@ class TranscribeHandler(BaseHandler):
 
     def on_connection_close(self) -> None:
         self._release_ticket()
-        if self._waiting is not None:
-            self._waiting.cancel()
+        self._gone = True
+        if self._work is not None:
+            self._work.cancel()
 
 
 def _answer_fields(session: Session, answer: Answer) -> dict[str, Any]:

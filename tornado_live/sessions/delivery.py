@@ -54,10 +54,6 @@ class RestDelivery:
         self._input_begun = self._reply_begun = False
         self.used = False
 
-    @property
-    def has_text(self) -> bool:
-        return bool(self._pending.input_text or self._pending.reply_text)
-
     def add_input(self, turn_id: str, text: str) -> None:
         joint = self._input_begun and self._input_turn != turn_id
         self._pending.input_text += _joined(text, after_other_turn=joint, first=not self._input_begun)
@@ -89,6 +85,13 @@ class RestDelivery:
         waiter.timer = loop.call_later(self._max_s, self._release, waiter)
         waiter.answer.add_done_callback(lambda _: self._forget(waiter))
         return waiter.answer
+
+    def withdraw(self, waiting: asyncio.Future[Answer]) -> None:
+        """The request ends without its answer, which the next one gets if it was given already."""
+        if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+            self.give_back(waiting.result())
+        else:
+            waiting.cancel()
 
     def take(self) -> Answer:
         """All that has not been delivered."""

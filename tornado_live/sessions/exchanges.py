@@ -81,7 +81,7 @@ class Exchanges:
     def written(self, text: str) -> None:
         """The user has typed a turn."""
         exchange = self._exchange()
-        exchange.input_text += text
+        exchange.input_text += f" {text}" if exchange.input_text else text
         exchange.input_ended_ms = self._now_ms()
         self._emit(ExchangeUpdate.of(exchange))
 

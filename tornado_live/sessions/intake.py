@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tornado_live.audio import TARGET, AudioDecoder, Codec, DecodeLimits, StreamFormat, StreamInfo
-from tornado_live.errors import AudioError, AudioHeaderMissing, AudioTooFast, LiveError
+from tornado_live.errors import AudioError, AudioHeaderMissing, AudioTooFast, LiveError, TooLarge
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ class Intake:
         codecs: recognises the streams.
         deliver: takes the PCM of a chunk (`audio.TARGET`) and the chunk's `seq`; may raise LiveError.
         on_gap: told the first and last number of chunks that never came.
+        on_repeat: told the number of a chunk that came again.
         init_segment: header of the stream that an earlier process was decoding.
         first_seq: number of the first numbered chunk; None: of whichever comes first.
     """
@@ -91,6 +92,7 @@ class Intake:
         policy: IntakePolicy,
         deliver: Callable[[bytes, int | None], None],
         on_gap: Callable[[int, int], None] = lambda first, last: None,
+        on_repeat: Callable[[int], None] = lambda seq: None,
         *,
         init_segment: bytes = b"",
         first_seq: int | None = 0,
@@ -102,10 +104,12 @@ class Intake:
         self._policy = policy
         self._deliver = deliver
         self._on_gap = on_gap
+        self._on_repeat = on_repeat
         self._started_s = time.monotonic()
         self._queue: deque[Chunk | Callable[[], None]] = deque()
         self._queued_bytes = 0
         self._worker: asyncio.Task[None] | None = None
+        self._in_work: Chunk | None = None
         self._early: dict[int, Chunk] = {}
         self._next_seq: int | None = first_seq
         self._gap_timer: asyncio.TimerHandle | None = None
@@ -121,8 +125,11 @@ class Intake:
 
         Raises:
             AudioTooFast: too much is waiting already; the chunk is not taken.
+            TooLarge
         """
-        if self._queued_bytes + len(chunk.data) > MAX_QUEUED_BYTES and self._queued_bytes:
+        if len(chunk.data) > MAX_QUEUED_BYTES:
+            raise TooLarge("The chunk is too large; send a whole recording without session_id.")
+        if self._queued_bytes + len(chunk.data) > MAX_QUEUED_BYTES:
             raise AudioTooFast
         if chunk.seq is None:
             self._enqueue(chunk)
@@ -130,11 +137,13 @@ class Intake:
         if self._next_seq is None:
             self._next_seq = chunk.seq
         if chunk.seq < self._next_seq or chunk.seq in self._early:
+            self._on_repeat(chunk.seq)
             chunk.done.set_result(None)
             return
         if len(self._early) >= MAX_EARLY_CHUNKS:
             self._skip_gap()
         self._early[chunk.seq] = chunk
+        self._queued_bytes += len(chunk.data)
         self._release_early()
 
     def after_queued(self, action: Callable[[], None]) -> None:
@@ -163,27 +172,37 @@ class Intake:
             self._passed(await asyncio.to_thread(decoder.flush), 0, None)
         self._end_stream()
 
-    def close(self) -> None:
-        """Drops everything at once."""
+    def close(self, error: LiveError | None = None) -> None:
+        """Drops everything at once; nobody waits on for a chunk (`error`: why it was not taken)."""
         if self._gap_timer is not None:
             self._gap_timer.cancel()
         if self._worker is not None:
             self._worker.cancel()
+        waiting = [item for item in self._queue if isinstance(item, Chunk)]
+        for chunk in (*waiting, *self._early.values(), *([self._in_work] if self._in_work else ())):
+            _resolve(chunk, error)
+        self._queue.clear()
+        self._early.clear()
         self._decoder = None
 
     # Order
 
     def _release_early(self) -> None:
+        waited_for = self._next_seq
         while self._next_seq is not None and (chunk := self._early.pop(self._next_seq, None)) is not None:
             self._next_seq += 1
+            self._queued_bytes -= len(chunk.data)
             self._enqueue(chunk)
-        if self._gap_timer is not None:
+        if self._gap_timer is not None and (self._next_seq != waited_for or not self._early):
             self._gap_timer.cancel()
             self._gap_timer = None
-        if self._early:
+        if self._early and self._gap_timer is None:
             self._gap_timer = asyncio.get_running_loop().call_later(GAP_WAIT_S, self._skip_gap)
 
     def _skip_gap(self) -> None:
+        if self._gap_timer is not None:
+            self._gap_timer.cancel()
+            self._gap_timer = None
         first = min(self._early)
         self._on_gap(self._next_seq or 0, first - 1)
         self._next_seq = first
@@ -206,6 +225,7 @@ class Intake:
                     item()
                     continue
                 self._queued_bytes -= len(item.data)
+                self._in_work = item
                 await self._decode_slowly(item)
         finally:
             self._worker = None
@@ -336,6 +356,10 @@ class Intake:
             chunk.done.set_exception(error)
 
 
-def _resolve(chunk: Chunk) -> None:
-    if not chunk.done.done():
+def _resolve(chunk: Chunk, error: LiveError | None = None) -> None:
+    if chunk.done.done():
+        return
+    if error is None:
         chunk.done.set_result(None)
+    else:
+        chunk.done.set_exception(error)

@@ -43,6 +43,11 @@ class Metering:
         await meter.open_session(key, lifetime_s)
         self.meter = meter
 
+    def prolong(self, key: str, lifetime_s: float) -> None:
+        """The session's place is held for longer."""
+        if self.meter is not None:
+            self._count(self.meter.open_session(key, lifetime_s))
+
     async def close(self, key: str) -> None:
         self._count_audio()
         if self._counting:

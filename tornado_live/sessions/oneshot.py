@@ -20,6 +20,7 @@ from tornado_live.upstream.base import (
     TurnComplete,
     TurnFailed,
     UpstreamLink,
+    Usage,
 )
 
 PIECE_BYTES = 32 * 2**10
@@ -40,6 +41,7 @@ class OneShotResult:
     reply_text: str = ""
     audio: bytes = b""
     seconds: float = 0.0
+    tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class _Hearing:
     audio: list[bytes] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
+    tokens: int = 0
     error: UpstreamError | None = None
 
     def on_event(self, event: LinkEvent) -> None:
@@ -65,6 +68,8 @@ class _Hearing:
                 self.spoken.append(text)
             case AudioDelta(pcm):
                 self.audio.append(pcm)
+            case Usage(total_tokens=tokens):
+                self.tokens += tokens
             case TurnComplete(idle=True) | TurnFailed():
                 self.over.set()
             case LinkFailed(error):
@@ -134,6 +139,7 @@ class OneShot:
             ("".join(hearing.written) or "".join(hearing.spoken)).strip(),
             b"".join(hearing.audio) if options.modality == "audio" else b"",
             seconds,
+            hearing.tokens,
         )
 
     async def _send(self, link: UpstreamLink, audio: bytes, declared: StreamFormat) -> float:

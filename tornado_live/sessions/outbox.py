@@ -97,7 +97,9 @@ class Outbox:
         if self._closed:
             return
         self._deadline = deadline + len(frame) / SLOWEST_BYTES_PER_S
-        if self._watchdog is None:
+        if self._watchdog is None or self._watchdog.when() > self._deadline:
+            if self._watchdog is not None:
+                self._watchdog.cancel()
             self._watch()
         await self._write(frame)
         self._deadline = None

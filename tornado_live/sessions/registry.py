@@ -24,6 +24,7 @@ from tornado_live.store.base import SessionRecord, SessionStatus, Store, TurnRec
 
 LIVE: tuple[SessionStatus, ...] = ("connecting", "active", "detached")
 QUIET_POLL_S = 0.05
+LAST_WORDS_S = 60.0
 HANDLE_LIFETIME_S = 7200.0
 """Google keeps what a resumption handle stands for this long."""
 
@@ -57,6 +58,7 @@ class SessionRegistry:
         self._policy = policy
         self._live: dict[tuple[str, str], Session] = {}
         self._opening: dict[tuple[str, str], asyncio.Future[Session]] = {}
+        self._just_ended: dict[tuple[str, str], Session] = {}
         self._refusing = False
 
     @property
@@ -131,7 +133,7 @@ class SessionRegistry:
     async def _open(self, session: Session, meter: Meter | None) -> Session:
         where = (session.record.owner, session.label)
         self._live[where] = session
-        session.closed_callbacks.append(self._forget)
+        session.closed_callbacks.append(self._keep_last_words)
         try:
             if meter is not None:
                 await session.metering.open(meter, session.key, session.remaining_s)
@@ -142,6 +144,12 @@ class SessionRegistry:
             raise
         await session.save()
         return session
+
+    def _keep_last_words(self, session: Session) -> None:
+        self._forget(session)
+        where = (session.record.owner, session.label)
+        self._just_ended[where] = session
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._just_ended.pop, where, None)
 
     def _forget(self, session: Session) -> None:
         where = (session.record.owner, session.label)
@@ -160,6 +168,10 @@ class SessionRegistry:
     def get(self, owner: str, label: str) -> Session | None:
         """The session if this process holds it, over or not."""
         return self._live.get((owner, label))
+
+    def just_ended(self, owner: str, label: str) -> Session | None:
+        """A session that has ended within the last minute, for its last words."""
+        return self._just_ended.get((owner, label))
 
     async def find(self, owner: str, label: str, meter: Meter | None = None) -> Session:
         """The live session; one that an earlier process held is gone on with.
@@ -297,7 +309,7 @@ class SessionRegistry:
 
         async def suspend(session: Session, after_s: float) -> None:
             await asyncio.sleep(after_s)
-            await session.suspend(ShuttingDown())
+            await session.suspend(ShuttingDown(retry_after_s=5.0))
 
         await asyncio.gather(*(suspend(session, pause_s * i) for i, session in enumerate(going_on)))
         await asyncio.gather(*ending, return_exceptions=True)

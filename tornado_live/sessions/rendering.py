@@ -51,14 +51,12 @@ def live_data(session: Session) -> dict[str, Any]:
 
 
 def ended_data(record: SessionRecord) -> dict[str, Any]:
-    """`data` of an end: the duration is in ms."""
-    ended_at = record.ended_at if record.ended_at is not None else record.expires_at
-    return {
-        "sessionId": record.label,
-        "status": record.status,
-        "endTime": replies.timestamp(ended_at),
-        "duration": int((ended_at - record.started_at) * 1000),
-    }
+    """`data` of an end (the duration is in ms), or of being let go of by a session that lives on."""
+    data: dict[str, Any] = {"sessionId": record.label, "status": record.status}
+    if record.ended_at is not None:
+        data["endTime"] = replies.timestamp(record.ended_at)
+        data["duration"] = int((record.ended_at - record.started_at) * 1000)
+    return data
 
 
 def turn_data(turn: TurnRecord) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tornado_live.errors import (
     SessionExpired,
 )
 from tornado_live.sessions.clock import SessionClock
-from tornado_live.sessions.delivery import RestDelivery
+from tornado_live.sessions.delivery import Answer, RestDelivery
 from tornado_live.sessions.events import Event, EventBody, EventLog, Notice
 from tornado_live.sessions.exchanges import Exchanges
 from tornado_live.sessions.intake import Chunk, Codecs, Intake, IntakePolicy
@@ -111,6 +111,7 @@ class Session:
             policy.intake,
             self._send_audio,
             self._report_lost,
+            self._acknowledge_again,
             init_segment=record.init_segment,
             first_seq=0 if record.epoch == 1 else None,
         )
@@ -134,6 +135,9 @@ class Session:
         self._handle_saved_s = float("-inf")
         self._saving: asyncio.Task[None] | None = None
         self._closing_error: LiveError | None = None
+        self._opening = False
+        self._acknowledged: int | None = None
+        self._last_words: Answer | None = None
 
     # What it is
 
@@ -202,9 +206,11 @@ class Session:
             UpstreamError: refused.
         """
         self._clock.start()
+        self._opening = True
         self.link.start()
         if await self.link.wait_ready(wait_s):
             self._became_active()
+        self._opening = False
 
     def close(self, status: SessionStatus, error: LiveError | None = None) -> asyncio.Task[SessionRecord]:
         """Ends the session; the task gives its final record. Called again, the same task.
@@ -241,6 +247,7 @@ class Session:
             raise ExtensionRefused
         self._clock.move_end(expires_at - self.record.expires_at)
         self.record = replace(self.record, expires_at=expires_at)
+        self.metering.prolong(self.key, self.remaining_s)
         self._save_soon()
 
     def _warn(self, before_end_s: float) -> None:
@@ -272,7 +279,7 @@ class Session:
     async def _let_go(self) -> None:
         """Stops everything that runs; what was said so far is committed."""
         self._clock.stop()
-        self.intake.close()
+        self.intake.close(self._closing_error)
         self._exchanges.drop_audio()
         await self.link.stop()
         await self._exchanges.close()
@@ -289,10 +296,7 @@ class Session:
         self._exchanges.finish()
         if self.settled:
             return
-        if self.options.turn_detection == "auto":
-            self.link.end_of_stream()
-        else:
-            self.link.activity_end()
+        self._end_of_speech()
         try:
             await self.wait_settled(self.policy.end_wait_s)
         except TimeoutError:
@@ -382,7 +386,7 @@ class Session:
 
     def end_utterance(self) -> None:
         """`flush`: what was said is complete; the model is to answer now. Raises as `feed`."""
-        self._after_audio(self.link.end_of_stream)
+        self._after_audio(self._end_of_speech)
 
     def activity_start(self) -> None:
         """Push to talk: the user begins to speak. Raises as `feed`."""
@@ -421,6 +425,12 @@ class Session:
             self.metering.decoded(TARGET.seconds(len(pcm)))
         self.link.send_audio(pcm, mark=seq)
 
+    def _end_of_speech(self) -> None:
+        if self.options.turn_detection == "manual":
+            self.link.activity_end()
+        else:
+            self.link.end_of_stream()
+
     def _send_text(self, text: str) -> None:
         self._exchanges.written(text)
         self.link.send_text(text)
@@ -428,7 +438,18 @@ class Session:
     def _report_lost(self, first: int, last: int) -> None:
         self._emit(Notice("audio_gap", {"from": first, "to": last}))
 
+    def _acknowledge_again(self, seq: int) -> None:
+        """A client that sends a chunk again has not read that it arrived."""
+        if self._acknowledged is not None and seq <= self._acknowledged:
+            self._emit(Notice("audio_ack", {"seq": self._acknowledged}))
+
     # The way out
+
+    def last_words(self) -> Answer:
+        """What REST has not delivered when the session has ended; the same however often it is asked."""
+        if self._last_words is None:
+            self._last_words = self.rest.take()
+        return self._last_words
 
     def _on_link_event(self, event: LinkEvent) -> None:
         match event:
@@ -436,6 +457,7 @@ class Session:
                 if handle is not None:
                     self._take_handle(handle)
             case AudioDelivered(mark):
+                self._acknowledged = mark
                 self._emit(Notice("audio_ack", {"seq": mark}))
             case LinkReady():
                 self._became_active()
@@ -444,8 +466,10 @@ class Session:
             case LinkRotated(gap_ms, resumed):
                 self._emit(Notice("upstream_rotated", {"gapMs": gap_ms, "resumed": resumed}))
             case LinkFailed(error):
-                self.rest.fail_all(error)
-                self.close("failed", error)
+                # While it is being opened, `open` raises it and nothing is left to close.
+                if not self._opening:
+                    self.rest.fail_all(error)
+                    self.close("failed", error)
             case Usage():
                 self._add_usage(event)
             case GoAway():

@@ -6,7 +6,7 @@ What clients send is snake_case.
 from __future__ import annotations
 
 import re
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -14,7 +14,6 @@ from tornado_live.errors import InvalidField, InvalidJson, UnknownMessage
 
 SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 MAX_TEXT_CHARS: Final = 32_000
-MAX_SEQ: Final = 2**53
 _MAX_QUOTED_CHARS: Final = 200
 ONE_SHOT_IDS: Final = frozenset({None, "", "default"})
 
@@ -31,11 +30,13 @@ class StartFields(msgspec.Struct, kw_only=True, omit_defaults=True):
     sample_rate: int | None = None
     channels: int | None = None
     audio_delivery: str | None = None
-    output_format: str | None = None
     turn_detection: str | None = None
     language: str | None = None
     voice: str | None = None
     system_instruction: str | None = None
+
+
+Seq = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class AudioFields(msgspec.Struct, kw_only=True):
@@ -45,7 +46,7 @@ class AudioFields(msgspec.Struct, kw_only=True):
     format: str | None = None
     sample_rate: int | None = None
     channels: int | None = None
-    seq: int | None = None
+    seq: Seq | None = None
 
 
 class StartBody(StartFields):
@@ -68,12 +69,12 @@ class EndBody(msgspec.Struct):
 
 
 class Auth(msgspec.Struct, tag="auth"):
-    token: str = ""
-    api_key: str = ""
+    token: str | None = None
+    api_key: str | None = None
 
     @property
     def credential(self) -> str:
-        return self.token or self.api_key
+        return self.token or self.api_key or ""
 
 
 class AuthApiKey(Auth, tag="api_key"):
@@ -112,11 +113,11 @@ class Hello(msgspec.Struct, tag="hello"):
 class Resume(msgspec.Struct, tag="resume"):
     session_id: str
     resume_token: str
-    last_seq: int = 0
+    last_seq: Seq = 0
 
 
 class Ack(msgspec.Struct, tag="ack"):
-    seq: int
+    seq: Seq
 
 
 class Text(msgspec.Struct, tag="text"):
