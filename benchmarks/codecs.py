@@ -15,6 +15,7 @@ import asyncio
 import ctypes
 import gc
 import io
+import itertools
 import json
 import os
 import resource
@@ -98,6 +99,16 @@ def encoded(suffix: str, *options: str, seconds: float = 55.0) -> list[bytes]:
         data = file.read_bytes()
     size = max(1, round(len(data) * CHUNK_S / seconds))
     return [data[i : i + size] for i in range(0, len(data), size)]
+
+
+def cut_as_chromium(data: bytes) -> list[bytes]:
+    """A WebM stream in chunks of five packets, each of which ends one byte into the next block."""
+    bounds, pos = [0], 0
+    for i, packet in enumerate(packets_of([data])):
+        pos = data.index(packet, pos)
+        if i and i % 5 == 0:
+            bounds.append(data.rindex(b"\xa3", 0, pos) + 1)
+    return [data[a:b] for a, b in itertools.pairwise([*bounds, len(data)])]
 
 
 def packets_of(chunks: list[bytes]) -> list[bytes]:

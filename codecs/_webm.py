@@ -125,6 +125,9 @@ class WebmDemuxer:
                     break
             elif block := self._plain_block(buffer, pos):
                 time, begin, end = block
+                if end > len(buffer):
+                    self._wanted = end - pos
+                    break
                 packet = buffer[begin:end]
                 if self._repeats(time, packet):
                     self._lost_before += end - pos
@@ -154,15 +157,15 @@ class WebmDemuxer:
         self._rest = bytearray(buffer[pos:])
 
     def _plain_block(self, buffer: bytes, pos: int) -> tuple[int, int, int] | None:
-        """The block at `pos`, if it is whole, of our track, not laced and followed by what may be an
-        element: its time and where its frame begins and ends. Nearly all blocks come this way.
+        """The block at `pos`, if it is of our track, not laced and followed by what may be an element:
+        its time and where its frame begins and ends. Nearly all blocks come this way.
         """
         if buffer[pos] != SIMPLE_BLOCK or len(buffer) - pos < 16 or not buffer[pos + 1]:
             return None
         width = 9 - buffer[pos + 1].bit_length()
         body = pos + 1 + width
         end = body + (int.from_bytes(buffer[pos + 1 : body]) & LARGEST_SIZES[width])
-        if end < body + 5 or end > len(buffer) or end - body > self._limits.max_block_bytes:
+        if not 5 <= end - body <= self._limits.max_block_bytes:
             return None
         track, time, flags = _BLOCK_HEAD.unpack_from(buffer, body)
         if track != self._track_byte or flags not in _PLAIN_FLAGS:

@@ -17,9 +17,6 @@ from tornado_live.settings import Settings
 
 DATA = Path(__file__).parent / "data"
 
-GOOGLE_KEY = os.environ.get("GOOGLE_API_KEY")
-"""Kept for the tests that are marked `real_key`; no other test may see it."""
-
 for name in list(os.environ):
     if name.startswith(("GOOGLE_", "GEMINI_", "TORNADO_LIVE")):
         del os.environ[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from tornado_live.app import LiveServer
 
 DATA = Path(__file__).parent / "data"
 API = "/api/v1/live-audio"
+
+GOOGLE_KEY = os.environ.get("GOOGLE_API_KEY")
+"""Kept for the tests that are marked `real_key`; conftest.py takes it away from all others."""
 JFK = (
     "and so my fellow americans ask not what your country can do for you ask what you can do for your country"
 )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import GOOGLE_KEY
-from support import DATA, JFK, Socket, wrong_words
+from support import DATA, GOOGLE_KEY, JFK, Socket, wrong_words
 
 from tornado_live.app import LiveServer
 from tornado_live.settings import Settings
