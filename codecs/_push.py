@@ -37,8 +37,8 @@ class PushDecoder:
             return b""
         buffer = bytes(self._rest) + data if self._rest else data
         pos = 0
-        while len(buffer) - pos >= max(1, self._wanted):
-            piece = buffer[pos : pos + abs(self._wanted)]
+        while (left := len(buffer) - pos) and left >= self._wanted:
+            piece = buffer[pos : pos + (self._wanted if self._wanted > 0 else -self._wanted)]
             pos += len(piece)
             self._wanted = self._parser.send(piece)
             if self._given_back:

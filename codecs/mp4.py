@@ -119,7 +119,8 @@ class Mp4Decoder(PushDecoder):
                 raise AudioBomb("An MP4 sample claims to be larger than any honest one.")
             if offset + size > end:
                 break
-            yield from self._skip(offset - at)
+            if offset > at:
+                yield from self._skip(offset - at)
             sample = yield size
             at = offset + size
             if not self._packets.accepts(sample):

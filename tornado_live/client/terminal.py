@@ -37,7 +37,7 @@ def transcribe_command(
     """Transcribes a file, or standard input for `-`, and prints what was said on standard output.
 
     Interim text and the progress bar go to standard error, and only to a terminal. What was
-    recognised before an error is printed all the same, but not as JSON.
+    recognised before an error, or before Ctrl-C, is printed all the same, but not as JSON.
 
     Raises:
         ClientError: the server refused or cannot be reached; `nothing_piped` for `-` on a terminal.
@@ -57,7 +57,7 @@ def transcribe_command(
     try:
         with _open(source) as (recording, size_bytes), _display(size_bytes) as show:
             transcript = asyncio.run(job(recording, show))
-    except ClientError:
+    except (ClientError, KeyboardInterrupt):
         if heard and not as_json:
             print(*(exchange.text for exchange in heard))
         raise

@@ -159,6 +159,9 @@ class BaseHandler(RequestHandler):
         self.set_status(error.status)
         if isinstance(error, MethodNotAllowed):
             self.set_header("Allow", ", ".join(self._own_methods()))
+        account: Account | None = getattr(self, "account", None)
+        for name, value in account.headers().items() if account is not None else ():
+            self.set_header(name, value)
         if error.retry_after_s is not None:
             self.set_header("Retry-After", str(max(1, round(error.retry_after_s))))
         self.finish(replies.encode(replies.error_body(error) | self.error_data(error)))

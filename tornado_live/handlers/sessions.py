@@ -23,7 +23,8 @@ class StartHandler(BaseHandler):
             self.caller, self.account, self.address, label, SessionOptions.from_fields(body)
         )
         session.rest.used = True
-        await self.answer(session_id=session.label, data=live_data(session))
+        data = live_data(session) | {"engine": self.services.engine}
+        await self.answer(session_id=session.label, data=data)
 
 
 class TicketHandler(BaseHandler):

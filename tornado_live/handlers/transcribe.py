@@ -93,6 +93,7 @@ class TranscribeHandler(BaseHandler):
             "model": self.services.catalogue.resolve(options.model)[0],
             "servedModel": result.served_model,
             "responseModality": options.modality,
+            "engine": self.services.engine,
         }
         await self.answer(
             session_id=None,

@@ -33,7 +33,7 @@ _SECRET_KEY = re.compile(
 # Control characters, line and paragraph separators, marks that turn the reading direction, half surrogates.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _QUERY = re.compile(r"\?[^\s'\")]*")
-_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 # At `debug` these log whole messages: audio, transcripts, SQL with its values.
 _CHATTY = ("aiosqlite", "asyncio", "google_genai", "httpcore", "httpx", "websockets")
 
