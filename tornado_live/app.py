@@ -272,6 +272,7 @@ class LiveServer:
                 transcribe_max_s=settings.audio.transcribe_max,
                 output_lead_s=settings.audio.output_lead,
                 end_wait_s=settings.sessions.end_wait,
+                replay_window_s=settings.sessions.replay_window,
             ),
             codecs=self._codecs,
             store=self._store,

@@ -20,7 +20,7 @@ from fault_runs.processes import ServerProcess
 
 WORDS_FOR_320_S = 700
 MIB_A_READER = 1.5
-"""The replay window of 12 s, what the model is ahead, and the allocator's share."""
+"""The replay window, what the model is ahead, and the allocator's share."""
 CLOSED_AFTER_S = 15.0
 RECEIVE_BUFFER_BYTES = 64 * 2**10
 
@@ -53,7 +53,8 @@ async def never_read(readers: int = 50, *, ahead_s: float = 5.0) -> Stalled:
     gemini.start()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            async with ServerProcess(Path(folder), gemini.url, gemini.ca_file) as server:
+            kept = {"replay_window": ahead_s}
+            async with ServerProcess(Path(folder), gemini.url, gemini.ca_file, sessions=kept) as server:
                 stalled = await _stall(server, readers, ahead_s)
         said = [entry["bytes"] for entry in gemini.journal if entry["dir"] == "out" and entry["bytes"] > 4000]
         stalled.audio_s = sum(said) * 0.75 / 48_000 / readers

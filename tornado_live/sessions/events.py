@@ -87,9 +87,14 @@ class EventLog:
     """The newest events, bounded by age and size, to be replayed to a client that was away.
 
     The audio of the newest whole reply does not count: it may alone be larger than the bound.
+
+    Args:
+        last_seq: the number of the last event of an earlier process.
+        max_age_s: how long an event is kept.
     """
 
-    def __init__(self, *, last_seq: int = 0) -> None:
+    def __init__(self, *, last_seq: int = 0, max_age_s: float = MAX_AGE_S) -> None:
+        self._max_age_s = max_age_s
         self._events: deque[Event] = deque()
         self._bytes = 0
         self._newest_reply: Event | None = None
@@ -105,7 +110,8 @@ class EventLog:
                 self._bytes += _reply_bytes(self._newest_reply)
             self._bytes -= _reply_bytes(event)
             self._newest_reply = event
-        while len(self._events) > 1 and (self._bytes > MAX_BYTES or self._events[0].at_s < now_s - MAX_AGE_S):
+        oldest_s = now_s - self._max_age_s
+        while len(self._events) > 1 and (self._bytes > MAX_BYTES or self._events[0].at_s < oldest_s):
             self._drop_oldest()
         return event
 

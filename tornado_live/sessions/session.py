@@ -73,6 +73,7 @@ class SessionPolicy:
     transcribe_max_s: float = 20.0
     output_lead_s: float = 2.0
     end_wait_s: float = 3.0
+    replay_window_s: float = 12.0
 
 
 class Session:
@@ -102,7 +103,7 @@ class Session:
         self.served_model = served_model
         self.policy = policy
         self.transcript = Transcript(turns)
-        self.log = EventLog(last_seq=record.last_seq)
+        self.log = EventLog(last_seq=record.last_seq, max_age_s=policy.replay_window_s)
         self.rest = RestDelivery(wait_s=policy.transcribe_wait_s, max_s=policy.transcribe_max_s)
         self.readers = Readers()
         self.metering = Metering()

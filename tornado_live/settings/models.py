@@ -239,6 +239,8 @@ class SessionSettings(Section):
     """A session ends when nothing was received and no reply was under way for this long."""
     resume_grace: Duration = 30.0
     """A session whose WebSocket is gone waits this long for it to come back."""
+    replay_window: PositiveDuration = 12.0
+    """Events of so long are kept for a client that comes back; a second of speech costs 48 kB."""
     max: PositiveInt = 500
     """Sessions open at once on this server."""
     per_owner: PositiveInt = 50
