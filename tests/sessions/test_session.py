@@ -223,3 +223,21 @@ async def test_a_suspended_session_keeps_what_was_said_and_is_not_over() -> None
     record = store.sessions["key"]
     assert (record.status, record.ended_at) == ("detached", None)
     assert isinstance(reader.closed_by[0], ShuttingDown)
+
+
+@pytest.mark.gen_test
+async def test_the_end_waits_for_speech_that_a_typed_turn_overtook() -> None:
+    session, _ = await opened()
+    session.feed(Chunk(b"\1\0" * 1600, StreamFormat("pcm")))
+    session.send_text("two plus three?")
+    await until(lambda: ("text", "two plus three?") in session.link.sent)
+    ending = session.close("ended")
+    await until(lambda: ("end_of_stream",) in session.link.sent)
+    tell(session, TextDelta("five"), TurnComplete())
+    await until(lambda: session.transcript.turns)
+    tell(session, InputTranscript("and this was said"), TurnComplete())
+    await ending
+    assert [turn.text for turn in session.transcript.turns if turn.role == "user"] == [
+        "two plus three?",
+        "and this was said",
+    ]

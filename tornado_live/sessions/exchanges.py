@@ -82,6 +82,7 @@ class Exchanges:
         """The user has typed a turn."""
         exchange = self._exchange()
         exchange.input_text += f" {text}" if exchange.input_text else text
+        exchange.typed = True
         exchange.input_ended_ms = self._now_ms()
         self._emit(ExchangeUpdate.of(exchange))
 
@@ -264,16 +265,20 @@ class Exchanges:
             self._emit(Notice("turn_complete", {"turnId": exchange.id, "latency": _latency(exchange)}))
         self._committing = None
         if not interrupted:
-            self._settle()
+            self._settle(typed=exchange.typed)
         self._rest.exchange_ended(audio, completed=not interrupted)
         held, self._held = self._held, []
         for event in held:
             self.apply(event)
 
-    def _settle(self) -> None:
-        """A turn is complete. Audio that came shortly before may hold the beginning of the next one."""
+    def _settle(self, *, typed: bool = False) -> None:
+        """A turn is complete. Audio that came shortly before may hold the beginning of the next one.
+
+        Who is leaving does not wait for that, unless the turn answered what was typed: then the words
+        of that audio are still on their way.
+        """
         fresh = self._last_audio_s is not None and time.monotonic() - self._last_audio_s < FRESH_AUDIO_S
-        if self._transcript.open is None and (self._ending or not fresh):
+        if self._transcript.open is None and (not fresh or (self._ending and not typed)):
             self._settled.set()
 
 

@@ -21,6 +21,7 @@ class Exchange:
         written: the reply in the text modality, so far.
         spoken: transcription of the reply's audio, so far.
         audio: the reply's audio, `audio.REPLY` samples, where the session wants it in one piece.
+        typed: the user wrote in it.
         cancelled: the rest of the reply is not wanted.
     """
 
@@ -34,6 +35,7 @@ class Exchange:
     input_ended_ms: int | None = None
     reply_started_ms: int | None = None
     ended_ms: int | None = None
+    typed: bool = False
     interrupted: bool = False
     cancelled: bool = False
 
