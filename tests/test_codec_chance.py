@@ -22,6 +22,8 @@ chance = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
+pytestmark = pytest.mark.slow
+
 
 @functools.cache
 def stream(name: str) -> bytes:

@@ -11,6 +11,8 @@ from tornado_live.emulator import EmulatorOptions, EmulatorThread
 from tornado_live.emulator.scenarios import builtin_scenarios
 from tornado_live.settings import read_yaml
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def faulty():

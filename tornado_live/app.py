@@ -418,6 +418,7 @@ def _intake_policy(audio: AudioSettings) -> IntakePolicy:
             max_block_bytes=audio.max_block,
             max_pending_bytes=audio.max_pending,
             max_whole_bytes=audio.max_whole,
+            max_whole_seconds=audio.one_shot_max,
             max_seconds_per_byte=audio.max_seconds_per_byte,
             min_rate_hz=audio.min_rate_hz,
             max_rate_hz=audio.max_rate_hz,
