@@ -27,7 +27,7 @@ from tornado_live.handlers.socket_identity import SocketIdentity
 from tornado_live.sessions.events import Event, Notice
 from tornado_live.sessions.intake import Chunk
 from tornado_live.sessions.options import SessionOptions, declared_format
-from tornado_live.sessions.outbox import Outbox
+from tornado_live.sessions.outbox import Outbox, Render
 from tornado_live.sessions.rendering import ended_data, event_frames, live_data
 from tornado_live.sessions.session import Session
 from tornado_live.wire import replies
@@ -95,6 +95,7 @@ class LiveConnection:
         self._address = address
         self._identity = SocketIdentity(services, address, origin, self._identity_lost)
         self._session: Session | None = None
+        self._render: Render = lambda event: []
         self._binary = False
         self._closed = False
         self._closing = False
@@ -154,9 +155,8 @@ class LiveConnection:
     # What the session says (Attachment)
 
     def deliver(self, event: Event) -> None:
-        session = self._session
-        if session is not None:
-            self._outbox.put_event(event, lambda e: event_frames(session, e, binary=self._binary))
+        if self._session is not None:
+            self._outbox.put_event(event, self._render)
 
     def session_closed(self, error: LiveError | None) -> None:
         session, self._session = self._session, None
@@ -254,7 +254,7 @@ class LiveConnection:
         if self._closed:
             session.detach(self)
             return
-        self._session = session
+        self._attach(session)
         session.touch()
         data = self._attached_data(session, token)
         self._send("session_started", session_id=session.label, data=data)
@@ -272,7 +272,7 @@ class LiveConnection:
         if self._closed:
             session.detach(self)
             return
-        self._session = session
+        self._attach(session)
         gap = resumption.gap
         data = self._attached_data(session, resumption.token) | {
             "replayed": len(resumption.missed),
@@ -281,6 +281,10 @@ class LiveConnection:
         self._send("resumed", session_id=session.label, data=data)
         for event in resumption.missed:
             self.deliver(event)
+
+    def _attach(self, session: Session) -> None:
+        self._session = session
+        self._render = lambda event: event_frames(session, event, binary=self._binary)
 
     def _attached_data(self, session: Session, token: str) -> dict[str, Any]:
         return live_data(session) | {"resumeToken": token, "epoch": session.record.epoch}

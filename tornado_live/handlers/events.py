@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import Final
 
 from tornado.iostream import StreamClosedError
@@ -38,6 +39,7 @@ class EventsHandler(BaseHandler):
         self.set_header("X-Accel-Buffering", "no")
         self._over = asyncio.Event()
         self._session = session
+        self._render = partial(event_frames, session, binary=False)
         self._outbox = Outbox(self._write, self.session_closed)
         await self.flush()
         if last_seen is not None:
@@ -66,8 +68,7 @@ class EventsHandler(BaseHandler):
         await self._outbox.drained()
 
     def deliver(self, event: Event) -> None:
-        session = self._session
-        self._outbox.put_event(event, lambda e: event_frames(session, e, binary=False))
+        self._outbox.put_event(event, self._render)
 
     def session_closed(self, error: LiveError | None) -> None:
         body = replies.error_fields(error) if error is not None else {}

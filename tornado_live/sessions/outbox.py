@@ -37,7 +37,7 @@ class Outbox:
         self._write = write
         self._on_stalled = on_stalled
         self._first: deque[str] = deque()
-        self._queue: deque[tuple[float, Callable[[], list[str | bytes]]]] = deque()
+        self._queue: deque[tuple[float, str | Event, Render | None]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self._deadline: float | None = None
@@ -45,7 +45,7 @@ class Outbox:
 
     def put(self, frame: str) -> None:
         """A message that belongs to no log, in its place among the events."""
-        self._add(lambda: [frame])
+        self._add(frame, None)
 
     def put_first(self, frame: str) -> None:
         """A message that overtakes what waits: an answer to the client, not part of the conversation."""
@@ -54,7 +54,7 @@ class Outbox:
             self._start()
 
     def put_event(self, event: Event, render: Render) -> None:
-        self._add(lambda: [] if _silenced(event) else render(event))
+        self._add(event, render)
 
     def close(self) -> None:
         """Nothing more is written; what waits is dropped."""
@@ -71,9 +71,9 @@ class Outbox:
         if self._task is not None:
             await asyncio.wait([self._task])
 
-    def _add(self, frames: Callable[[], list[str | bytes]]) -> None:
+    def _add(self, given: str | Event, render: Render | None) -> None:
         if not self._closed:
-            self._queue.append((asyncio.get_running_loop().time(), frames))
+            self._queue.append((asyncio.get_running_loop().time(), given, render))
             self._start()
 
     def _start(self) -> None:
@@ -87,8 +87,8 @@ class Outbox:
                 if self._first:
                     await self._write_by(loop.time() + MAX_BEHIND_S, self._first.popleft())
                     continue
-                given_at, frames = self._queue.popleft()
-                for frame in frames():
+                given_at, given, render = self._queue.popleft()
+                for frame in _frames(given, render):
                     await self._write_by(given_at + MAX_BEHIND_S, frame)
         finally:
             self._task = None
@@ -119,6 +119,12 @@ class Outbox:
         if not self._closed:
             self.close()
             self._on_stalled(SlowReader())
+
+
+def _frames(given: str | Event, render: Render | None) -> list[str | bytes]:
+    if isinstance(given, str):
+        return [given]
+    return [] if render is None or _silenced(given) else render(given)
 
 
 def _silenced(event: Event) -> bool:

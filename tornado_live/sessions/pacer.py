@@ -1,6 +1,7 @@
 """Holds the reply's voice back, so that an interruption drops what nobody has heard yet.
 
-Gemini speaks faster than real time. What is more than `lead_s` ahead of playback stays here as PCM.
+Gemini speaks faster than real time, in pieces of some 40 ms. What is more than `lead_s` ahead of
+playback stays here as PCM, and leaves in larger pieces: each costs an event, a frame and a wake-up.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections.abc import Callable
 from tornado_live.audio import REPLY
 from tornado_live.sessions.transcript import Exchange
 
+PIECE_S = 0.2
+"""What is released at a time, once the lead has been used up."""
+
 
 class Pacer:
     """Releases one session's reply audio at most `lead_s` ahead of its playback.
@@ -23,6 +27,7 @@ class Pacer:
 
     def __init__(self, lead_s: float, release: Callable[[Exchange, bytes], None]) -> None:
         self._lead_s = lead_s
+        self._piece_s = min(PIECE_S, lead_s / 2)
         self._release = release
         self._queue: deque[tuple[Exchange, bytes]] = deque()
         self._play_end_s = 0.0
@@ -57,9 +62,17 @@ class Pacer:
             self._play_end_s = max(self._play_end_s, now_s)
             ahead_s = self._play_end_s - now_s - self._lead_s
             if ahead_s > 0:
-                self._timer = asyncio.get_running_loop().call_later(ahead_s, self._run)
+                self._timer = asyncio.get_running_loop().call_later(ahead_s + self._piece_s, self._run)
                 return
-            exchange, pcm = self._queue.popleft()
+            exchange, pcm = self._next_piece()
             self._play_end_s += REPLY.seconds(len(pcm))
             self._release(exchange, pcm)
         self._empty.set()
+
+    def _next_piece(self) -> tuple[Exchange, bytes]:
+        exchange, first = self._queue.popleft()
+        pieces, seconds = [first], REPLY.seconds(len(first))
+        while seconds < self._piece_s and self._queue and self._queue[0][0] is exchange:
+            pieces.append(self._queue.popleft()[1])
+            seconds += REPLY.seconds(len(pieces[-1]))
+        return exchange, b"".join(pieces)
