@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tornado_live.errors import AudioBomb, AudioMalformed, UnsupportedAudio
@@ -19,6 +19,9 @@ _SAMPLE_ENTRY_BYTES = {0: 28, 1: 44}
 
 _SAMPLE_CLAIM = re.compile(rb"(?s)stsz....(....)(....)|trun....(....)")
 """Sample size and count of a SampleSizeBox (8.7.3.2), count of a TrackRunBox (8.8.8.2)."""
+
+_SAMPLE_SIZE = 0x200
+"""`sample-size-present` among the flags of a TrackRunBox (8.8.8.1)."""
 
 _SETUP_BOXES = {b"dOps", b"esds", b"dfLa", b"alac"}
 
@@ -211,10 +214,15 @@ def _traf(children: list[tuple[bytes, bytes]], track: Track, moof_bytes: int) ->
             (offset,) = struct.unpack(">i", body[8:12].rjust(4, b"\0"))
             pos = 12
         pos += 4 * bool(flags & 4)
-        size_at = pos + 4 * bool(flags & 0x100)
-        stride = sum(4 for flag in (0x100, 0x200, 0x400, 0x800) if flags & flag)
-        for i in range(count):
-            size = _u32(body, size_at + i * stride) if flags & 0x200 else default_bytes
+        fields = [flag for flag in (0x100, _SAMPLE_SIZE, 0x400, 0x800) if flags & flag]
+        table = body[pos : pos + 4 * len(fields) * count]
+        if len(table) < 4 * len(fields) * count:
+            raise AudioMalformed("An MP4 header is damaged.")
+        sizes: Sequence[int] = (default_bytes,) * count
+        if flags & _SAMPLE_SIZE:
+            values = struct.unpack(f">{len(table) // 4}I", table)
+            sizes = values[fields.index(_SAMPLE_SIZE) :: len(fields)]
+        for size in sizes:
             samples.append((offset, size))
             offset += size
     return samples

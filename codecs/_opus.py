@@ -15,6 +15,7 @@ import logging
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tornado_live.audio import TARGET, DecodeLimits, ExpansionMeter
 from tornado_live.errors import AudioMalformed, UnsupportedAudio
@@ -175,8 +176,8 @@ class OpusDecoder:
             raise MemoryError("opus_decoder_init")
         if head.gain_q8:
             library.opus_decoder_ctl(self._state, _SET_GAIN, ctypes.c_int(head.gain_q8))
-        self._pcm = ctypes.create_string_buffer(2 * MAX_PACKET_SAMPLES)
-        self._view = memoryview(self._pcm).cast("B")
+        # A slice of ctypes characters is bytes, which their type stub does not know.
+        self._pcm: Any = ctypes.create_string_buffer(2 * MAX_PACKET_SAMPLES)
         self._addresses = ctypes.addressof(self._state), ctypes.addressof(self._pcm)
         self._skip_bytes = 2 * round(head.pre_skip * TARGET.rate_hz / OPUS_RATE_HZ)
         self._meter = ExpansionMeter(limits)
@@ -200,11 +201,11 @@ class OpusDecoder:
             self._damage.in_a_row = 0
         self.decoded_samples += _UPSAMPLING * samples
         if not (discard or self._skip_bytes):
-            return bytes(self._view[: 2 * samples])
+            return bytes(self._pcm[: 2 * samples])
         end = 2 * max(0, samples - round(discard * TARGET.rate_hz / OPUS_RATE_HZ))
         begin = min(self._skip_bytes, end)
         self._skip_bytes -= begin
-        return bytes(self._view[begin:end])
+        return bytes(self._pcm[begin:end])
 
     def flush(self) -> bytes:
         return b""

@@ -36,11 +36,11 @@ class PushDecoder:
             self._rest += data
             return b""
         buffer = bytes(self._rest) + data if self._rest else data
-        pos = 0
-        while (left := len(buffer) - pos) and left >= self._wanted:
-            piece = buffer[pos : pos + (self._wanted if self._wanted > 0 else -self._wanted)]
+        pos, wanted = 0, self._wanted
+        while (left := len(buffer) - pos) and left >= wanted:
+            piece = buffer[pos : pos + (wanted if wanted > 0 else -wanted)]
             pos += len(piece)
-            self._wanted = self._parser.send(piece)
+            self._wanted = wanted = self._parser.send(piece)
             if self._given_back:
                 buffer, pos = self._given_back + buffer[pos:], 0
                 self._given_back = b""

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
 
 from tornado_live.audio import DecodeLimits
 from tornado_live.errors import AudioBomb, AudioMalformed, UnsupportedAudio
@@ -57,8 +58,21 @@ _CANDIDATES = re.compile(rb"[\x1A\x1F\xA3\xA0]")
 """Where to look for sense after a loss: elements that can be told from debris, and their first bytes."""
 
 _UNKNOWN_SIZE_SEGMENT = bytes.fromhex("18538067 01FFFFFFFFFFFFFF")
-_BLOCK_HEAD = struct.Struct(">BhB")
 _PLAIN_FLAGS = (0x80, 0x00)
+
+
+def _plain_head(size_byte: int) -> tuple[Callable[[bytes, int], tuple[Any, ...]], int, int]:
+    """How to read the head of a block whose size begins so: what unpacks size, track, time and flags; the
+    width of the size in bytes, and its largest value. No recorder writes sizes of other widths."""
+    width = 9 - size_byte.bit_length()
+    field = {1: "B", 2: "H", 4: "I", 8: "Q"}.get(width)
+    if field is None:
+        return lambda buffer, pos: (0, 0, 0, -1), 0, 0
+    return struct.Struct(f">x{field}BhB").unpack_from, width, LARGEST_SIZES[width]
+
+
+_PLAIN_HEADS = tuple(map(_plain_head, range(256)))
+_PLAIN_HEAD_BYTES = 13
 _RESERVED_FLAGS = 0x70
 
 
@@ -123,18 +137,10 @@ class WebmDemuxer:
                 pos = self._skip_debris(buffer, pos)
                 if pos == len(buffer):
                     break
-            elif block := self._plain_block(buffer, pos):
-                time, begin, end = block
-                if end > len(buffer):
-                    self._wanted = end - pos
+            else:
+                pos = yield from self._plain_blocks(buffer, pos)
+                if pos == len(buffer) or self._wanted > 1:
                     break
-                packet = buffer[begin:end]
-                if self._repeats(time, packet):
-                    self._lost_before += end - pos
-                else:
-                    yield packet, end - pos, 0
-                pos = end
-                continue
             try:
                 end, found = self._element(buffer, pos)
             except Incomplete as incomplete:
@@ -156,23 +162,33 @@ class WebmDemuxer:
                 pos = end
         self._rest = bytearray(buffer[pos:])
 
-    def _plain_block(self, buffer: bytes, pos: int) -> tuple[int, int, int] | None:
-        """The block at `pos`, if it is of our track, not laced and followed by what may be an element:
-        its time and where its frame begins and ends. Nearly all blocks come this way.
+    def _plain_blocks(self, buffer: bytes, pos: int) -> Generator[Packet, None, int]:
+        """Yields the packets of the blocks from `pos` on that are of our track, not laced and followed by
+        what may be an element; returns where they end. Nearly all blocks come this way.
         """
-        if buffer[pos] != SIMPLE_BLOCK or len(buffer) - pos < 16 or not buffer[pos + 1]:
-            return None
-        width = 9 - buffer[pos + 1].bit_length()
-        body = pos + 1 + width
-        end = body + (int.from_bytes(buffer[pos + 1 : body]) & LARGEST_SIZES[width])
-        if not 5 <= end - body <= self._limits.max_block_bytes:
-            return None
-        track, time, flags = _BLOCK_HEAD.unpack_from(buffer, body)
-        if track != self._track_byte or flags not in _PLAIN_FLAGS:
-            return None
-        if end < len(buffer) and buffer[end] not in _FIRST_BYTES:
-            return None
-        return self._cluster_time + time, body + 4, end
+        length = len(buffer)
+        while length - pos >= _PLAIN_HEAD_BYTES and buffer[pos] == SIMPLE_BLOCK:
+            unpack, width, largest = _PLAIN_HEADS[buffer[pos + 1]]
+            size, track, time, flags = unpack(buffer, pos)
+            begin = pos + 1 + width + 4
+            end = begin - 4 + (size & largest)
+            if (
+                track != self._track_byte
+                or flags not in _PLAIN_FLAGS
+                or not begin < end <= begin + self._limits.max_block_bytes
+                or (end < length and buffer[end] not in _FIRST_BYTES)
+            ):
+                break
+            if end > length:
+                self._wanted = end - pos
+                break
+            packet = buffer[begin:end]
+            if self._repeats(self._cluster_time + time, packet):
+                self._lost_before += end - pos
+            else:
+                yield packet, end - pos, 0
+            pos = end
+        return pos
 
     def _skip_debris(self, buffer: bytes, pos: int) -> int:
         """Returns where an element that can be recognised may begin, or the buffer's end."""

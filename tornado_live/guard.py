@@ -95,34 +95,36 @@ class GuardedDecoder:
 
     def decode(self, data: bytes) -> bytes:
         """See `AudioDecoder.decode`. Raises `CodecFailed` for whatever is not an `AudioError`."""
-        return self._pcm(lambda: self._decoder.decode(data))
+        return self._pcm(self._decoder.decode, data)
 
     def flush(self) -> bytes:
         """See `AudioDecoder.flush`. Raises `CodecFailed` for whatever is not an `AudioError`."""
         return self._pcm(self._decoder.flush)
 
-    def _pcm(self, call: Callable[[], object]) -> bytes:
-        pcm, info, init_segment = self._guarded(
-            lambda: (call(), self._decoder.info, self._decoder.init_segment)
-        )
-        if not isinstance(pcm, bytes):
-            self._fail(TypeError(f"it returned {type(pcm).__name__}, not bytes"))
-        if len(pcm) % 2:
-            self._fail(ValueError(f"it returned {len(pcm)} bytes, not whole 16-bit samples"))
-        if not isinstance(info, StreamInfo | None) or not isinstance(init_segment, bytes):
-            self._fail(TypeError("its info is no StreamInfo, or its init_segment no bytes"))
-        self._info, self._init_segment = info, init_segment
-        return pcm
-
-    def _guarded(self, call: Callable[[], T]) -> T:
+    def _pcm(self, call: Callable[..., object], *data: bytes) -> bytes:
         if self._failed:
             raise CodecFailed(f"The codec {self.codec.name} has failed on this stream.")
         try:
-            return call() if self._faults is None else in_time(self._deadline_s, call)
+            if self._faults is None:
+                pcm, info, init_segment = self._outcome(call, *data)
+            else:
+                pcm, info, init_segment = in_time(self._deadline_s, lambda: self._outcome(call, *data))
         except LiveError:
             raise
         except Exception as exc:
             self._fail(exc)
+        if not isinstance(pcm, bytes):
+            self._fail(TypeError(f"it returned {type(pcm).__name__}, not bytes"))
+        if len(pcm) % 2:
+            self._fail(ValueError(f"it returned {len(pcm)} bytes, not whole 16-bit samples"))
+        if info is not self._info or init_segment is not self._init_segment:
+            if not isinstance(info, StreamInfo | None) or not isinstance(init_segment, bytes):
+                self._fail(TypeError("its info is no StreamInfo, or its init_segment no bytes"))
+            self._info, self._init_segment = info, init_segment
+        return pcm
+
+    def _outcome(self, call: Callable[..., object], *data: bytes) -> tuple[object, object, object]:
+        return call(*data), self._decoder.info, self._decoder.init_segment
 
     def _fail(self, exc: Exception) -> NoReturn:
         self._failed = True
