@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
-
-from tornado_live.audio import StreamInfo
 
 Parser = Generator[int, bytes, None]
 """Yields n > 0 to be sent n bytes, or -n to be sent 1 to n, as soon as there are any."""
 
 
-class PushDecoder:
-    """An `AudioDecoder` whose format is a `Parser`, which adds what it decodes to `_pcm`."""
+class PushDecoder(ABC):
+    """The `decode` of an `AudioDecoder` whose format is a `Parser`, which adds what it decodes to `_pcm`."""
 
     def __init__(self) -> None:
         self.init_segment = b""
@@ -21,15 +20,8 @@ class PushDecoder:
         self._parser = self._parse()
         self._wanted = next(self._parser)
 
-    @property
-    def info(self) -> StreamInfo | None:
-        raise NotImplementedError
-
-    def flush(self) -> bytes:
-        raise NotImplementedError
-
-    def _parse(self) -> Parser:
-        raise NotImplementedError
+    @abstractmethod
+    def _parse(self) -> Parser: ...
 
     def decode(self, data: bytes) -> bytes:
         if len(self._rest) + len(data) < self._wanted:

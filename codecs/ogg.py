@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tornado_live import hookimpl
-from tornado_live.audio import TARGET, Codec, DecodeLimits, StreamFormat, StreamInfo
+from tornado_live.audio import TARGET, Codec, DecodeLimits, StreamInfo, begins_with
 from tornado_live.errors import AudioMalformed
 
 from ._flac import STREAMINFO_BYTES, open_flac
@@ -114,13 +114,6 @@ def _open_vorbis(head: bytes, setup: bytes, limits: DecodeLimits) -> PacketDecod
     return PyavDecoder("vorbis", extradata, rate_hz, channels, limits)
 
 
-def sniff(head: bytes, declared: StreamFormat) -> bool | None:
-    """An Ogg page (RFC 3533, section 6)."""
-    if len(head) < len(MAGIC):
-        return None if MAGIC.startswith(head) else False
-    return head.startswith(MAGIC)
-
-
 @hookimpl(trylast=True)
 def tornado_live_codecs() -> list[Codec]:
     return [
@@ -128,7 +121,7 @@ def tornado_live_codecs() -> list[Codec]:
             name="ogg",
             summary="Ogg: Opus; Vorbis, FLAC",
             mime_types=("audio/ogg", "application/ogg", "video/ogg", "audio/opus"),
-            sniff=sniff,
+            sniff=begins_with(MAGIC),
             open=lambda declared, limits: OggDecoder(limits),
             labels=("opus", "oga", "ogv"),
             engine="libopus",

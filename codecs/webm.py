@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tornado_live import hookimpl
-from tornado_live.audio import Codec, DecodeLimits, PcmFormat, SampleEncoding, StreamFormat, StreamInfo
+from tornado_live.audio import Codec, DecodeLimits, PcmFormat, SampleEncoding, StreamInfo, begins_with
 from tornado_live.errors import UnsupportedAudio
 
 from ._ebml import Track
@@ -14,6 +14,7 @@ from ._samples import PcmPackets
 from ._webm import WebmDemuxer
 
 MAGIC = b"\x1a\x45\xdf\xa3"
+"""The id of the EBML header (RFC 8794, section 11.2.1)."""
 
 _PYAV_CODECS = {"A_VORBIS": "vorbis", "A_AAC": "aac", "A_MPEG/L3": "mp3"}
 _INTEGERS: dict[int, SampleEncoding] = {16: "s16le", 24: "s24le", 32: "s32le"}
@@ -79,13 +80,6 @@ def _open_track(track: Track, limits: DecodeLimits) -> PacketDecoder:
     return PyavDecoder(codec, track.codec_private, track.rate_hz, track.channels, limits)
 
 
-def sniff(head: bytes, declared: StreamFormat) -> bool | None:
-    """An EBML header (RFC 8794, section 11.2.1)."""
-    if len(head) < len(MAGIC):
-        return None if MAGIC.startswith(head) else False
-    return head.startswith(MAGIC)
-
-
 @hookimpl(trylast=True)
 def tornado_live_codecs() -> list[Codec]:
     return [
@@ -93,7 +87,7 @@ def tornado_live_codecs() -> list[Codec]:
             name="webm",
             summary="WebM and Matroska: Opus, PCM; Vorbis, FLAC, AAC, MP3",
             mime_types=("audio/webm", "video/webm", "audio/x-matroska", "video/x-matroska"),
-            sniff=sniff,
+            sniff=begins_with(MAGIC),
             open=lambda declared, limits: WebmDecoder(limits),
             labels=("mkv", "mka", "matroska"),
             engine="libopus",

@@ -154,6 +154,18 @@ SNIFF_BYTES = 8192
 Sniff = Callable[[bytes, StreamFormat], bool | None]
 """Given the first bytes of a stream: True = mine, False = not mine, None = more bytes are needed."""
 
+
+def begins_with(magic: bytes) -> Sniff:
+    """A `Sniff` for streams that always begin with the same bytes."""
+
+    def sniff(head: bytes, declared: StreamFormat) -> bool | None:
+        if len(head) < len(magic):
+            return None if magic.startswith(head) else False
+        return head.startswith(magic)
+
+    return sniff
+
+
 OpenDecoder = Callable[[StreamFormat, DecodeLimits], AudioDecoder]
 """Makes the decoder of one new stream. Raises AudioError where the declared format cannot be used."""
 

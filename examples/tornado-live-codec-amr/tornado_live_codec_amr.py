@@ -3,7 +3,7 @@
 import av
 
 from tornado_live import hookimpl
-from tornado_live.audio import Codec, StreamInfo
+from tornado_live.audio import Codec, StreamInfo, begins_with
 from tornado_live.errors import AudioMalformed
 
 MAGIC = b"#!AMR\n"
@@ -49,10 +49,6 @@ class AmrDecoder:
         return b"".join(bytes(out.planes[0])[: 2 * out.samples] for out in self.resampler.resample(frame))
 
 
-def sniff(head, declared):
-    return head.startswith(MAGIC) if len(head) >= len(MAGIC) else MAGIC.startswith(head) and None
-
-
 @hookimpl
 def tornado_live_codecs():
-    return [Codec("amr", "AMR narrow-band", ("audio/amr",), sniff, lambda declared, limits: AmrDecoder())]
+    return [Codec("amr", "AMR narrow-band", ("audio/amr",), begins_with(MAGIC), lambda *_: AmrDecoder())]
