@@ -63,6 +63,7 @@ async def test_sessions_lists_what_has_not_ended(server):
     data = (await api(server, "/sessions"))[1]["data"]
     assert data["count"] == 1
     assert data["sessions"][0]["sessionId"] == START["session_id"]
+    assert data["sessions"][0]["servedModel"] == "gemini-3.8-live"
     await api(server, "/session/end", {"session_id": START["session_id"]})
     assert (await api(server, "/sessions"))[1]["data"]["count"] == 0
 
@@ -82,7 +83,11 @@ async def test_status_and_end(server):
     assert first["data"]["duration"] >= 0
     _, second = await api(server, "/session/end", {"session_id": START["session_id"]})
     assert second["data"]["endTime"] == first["data"]["endTime"]
-    assert (await api(server, path))[1]["data"]["status"] == "ended"
+    ended = (await api(server, path))[1]["data"]
+    assert ended["status"] == "ended"
+    assert body["data"].keys() - ended.keys() == {"audio"}
+    assert (ended["model"], ended["servedModel"]) == (body["data"]["model"], body["data"]["servedModel"])
+    assert ended["lastActivity"] >= ended["startTime"]
 
 
 @pytest.mark.gen_test

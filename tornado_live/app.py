@@ -27,7 +27,7 @@ from tornado_live.access.proxies import TrustedProxies
 from tornado_live.access.strangers import StrangerGuard
 from tornado_live.audio import DecodeLimits
 from tornado_live.emulator import EmulatorOptions, EmulatorThread
-from tornado_live.errors import SettingsError, ShuttingDown
+from tornado_live.errors import SettingsError, ShuttingDown, StoreUnavailable
 from tornado_live.handlers.arrival import ArrivalOrders
 from tornado_live.handlers.base import NotFoundHandler
 from tornado_live.handlers.events import EventsHandler
@@ -59,9 +59,10 @@ from tornado_live.settings import (
     read_yaml,
     secret_values,
 )
+from tornado_live.store import lock
 from tornado_live.store.base import SessionRecord, TurnRecord
 from tornado_live.store.behind import WriteBehind
-from tornado_live.store.sqlite import SqliteStore
+from tornado_live.store.sqlite import IN_MEMORY, SqliteStore
 from tornado_live.telemetry import logs
 from tornado_live.upstream.base import HistoryTurn, LinkEvent, UpstreamSetup, VoiceActivityDetection
 from tornado_live.upstream.gemini import GeminiConnector
@@ -106,8 +107,7 @@ class LiveServer:
         """Listens when it returns; the link to the model goes on loading.
 
         Raises:
-            SettingsError: a port is taken, or a file cannot be used. Nothing is left running.
-            StoreUnavailable
+            SettingsError: a port or the store is taken, or a file cannot be used. Nothing is left running.
         """
         try:
             await self._start()
@@ -117,8 +117,7 @@ class LiveServer:
 
     async def _start(self) -> None:
         started = self._parts
-        await self._store.open()
-        started.push_async_callback(self._store.close)
+        await self._open_store()
         started.push_async_callback(self._limiter.close)
         if self._emulator is not None:
             await asyncio.to_thread(self._emulator.start)
@@ -132,6 +131,25 @@ class LiveServer:
         started.push_async_callback(self.services.registry.close)
         started.callback(self._stop_listening)
         self._listen()
+
+    async def _open_store(self) -> None:
+        path = self.settings.store.path
+        try:
+            if path != IN_MEMORY:
+                self._parts.enter_context(lock.held(path))
+            await self._store.open()
+        except BlockingIOError as exc:
+            raise SettingsError(
+                [
+                    f"store.path: another server that is running uses {path}; stop it, or set another "
+                    "file, for example by the variable TORNADO_LIVE__STORE__PATH."
+                ]
+            ) from exc
+        except (OSError, StoreUnavailable) as exc:
+            cause = exc.__cause__ or exc
+            reason = getattr(cause, "strerror", None) or cause
+            raise SettingsError([f"store.path: {path} cannot be used: {reason}; set another file."]) from exc
+        self._parts.push_async_callback(self._store.close)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """A task that ends with the server."""
@@ -263,9 +281,8 @@ class LiveServer:
             return Link(self._connector, setup, profile, on_event, history=history, handle=handle)
 
         return Session(
-            replace(record, model=asked),
+            replace(record, model=asked, served_model=profile.name),
             options,
-            served_model=profile.name,
             policy=SessionPolicy(
                 intake=self._intake_policy,
                 transcribe_wait_s=settings.audio.transcribe_wait,

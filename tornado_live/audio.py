@@ -42,6 +42,17 @@ TARGET = PcmFormat("s16le", 16_000, 1)
 REPLY = PcmFormat("s16le", 24_000, 1)
 """What Gemini Live speaks."""
 
+_LOUD_PEAK = 400
+"""-38 dBFS: speech near a microphone is above it, a quiet room below."""
+_LOUD_STEP = 32
+"""A sample every 2 ms is enough to tell speech from a quiet room."""
+
+
+def is_loud(pcm: bytes) -> bool:
+    """Whether someone may be speaking in these `TARGET` samples. A hint, not voice activity detection."""
+    samples = memoryview(pcm)[: len(pcm) & ~1].cast("h")[::_LOUD_STEP].tolist()
+    return bool(samples) and (max(samples) >= _LOUD_PEAK or min(samples) <= -_LOUD_PEAK)
+
 
 @dataclass(frozen=True, slots=True)
 class StreamFormat:

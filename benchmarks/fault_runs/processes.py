@@ -111,6 +111,10 @@ class ServerProcess:
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
 
+    def hang_up(self) -> None:
+        """Has it read its files again."""
+        self._signal(signal.SIGHUP)
+
     @contextlib.asynccontextmanager
     async def paused(self) -> Any:
         """As if its machine stood still."""

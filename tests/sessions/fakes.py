@@ -196,7 +196,6 @@ def make_session(store: FakeStore | None = None, *, lifetime_s: float = 900.0, *
     return Session(
         record,
         chosen,
-        served_model="model",
         policy=SessionPolicy(end_wait_s=0.2),
         codecs=FakeCodecs(),
         store=store or FakeStore(),

@@ -32,7 +32,6 @@ def registry(store: FakeStore, **policy: float) -> SessionRegistry:
         return Session(
             record,
             options,
-            served_model="model",
             policy=SessionPolicy(end_wait_s=0.1),
             codecs=FakeCodecs(),
             store=store,

@@ -241,3 +241,25 @@ async def test_the_end_waits_for_speech_that_a_typed_turn_overtook() -> None:
         "two plus three?",
         "and this was said",
     ]
+
+
+LOUD = b"\x00\x20" * 320
+
+
+@pytest.mark.gen_test
+async def test_a_spoken_turn_lasts_as_long_as_it_was_heard_whenever_its_words_come() -> None:
+    session, reader = await opened()
+    await asyncio.sleep(0.4)
+    session.feed(Chunk(LOUD, StreamFormat("pcm")))
+    heard_ms = session.now_ms
+    await asyncio.sleep(0.5)
+    session.feed(Chunk(bytes(len(LOUD)), StreamFormat("pcm")))
+    tell(session, InputTranscript("said before"), TextDelta("yes"))
+    replied_ms = session.now_ms
+    tell(session, TurnComplete())
+    await until(lambda: session.transcript.turns)
+    said = session.transcript.turns[0]
+    assert (said.start_ms, said.end_ms) == pytest.approx((heard_ms - 20, heard_ms), abs=20)
+    await until(lambda: "turn_complete" in reader.notices)
+    latency = reader.notice("turn_complete")["latency"]
+    assert latency["firstReplyMs"] == pytest.approx(replied_ms - heard_ms, abs=20)

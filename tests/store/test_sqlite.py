@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -245,6 +246,27 @@ async def test_the_schema_has_a_version_and_a_newer_one_is_refused(
     db.close()
     with pytest.raises(StoreUnavailable):
         await store.open()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+async def test_a_file_of_an_older_version_keeps_its_records(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "store.sqlite3"
+    old = replace(RECORD, previous_token_hash="", served_model="")
+    with sqlite3.connect(path) as db:
+        for statement in (statement for step in MIGRATIONS[:version] for statement in step):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {version}")
+        columns = {column: value for column, value in asdict(old).items() if value != ""}
+        columns |= {name: json.dumps(columns[name]) for name in ("options", "usage")}
+        marks = ", ".join("?" * len(columns))
+        db.execute(f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({marks})", (*columns.values(),))
+    db.close()
+    store = SqliteStore(path)
+    await store.open()
+    assert await store.find_session("web", "test_session") == old
+    await store.put_session(replace(old, served_model="gemini-3.8-live"))
+    await store.close()
 
 
 @pytest.mark.gen_test

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -107,6 +109,35 @@ def test_a_handle_that_the_model_does_not_know_any_more_is_made_good_by_the_tran
 
     refused = {"resumption": {"reject": {"code": 1008, "reason": "BidiGenerateContent session not found"}}}
     with_server(play, tmp_path, BRISK | refused)
+
+
+def test_a_second_server_on_the_same_store_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    async def play(gemini: EmulatorThread, first: ServerProcess) -> None:
+        client = Client(first.port, "held")
+        await client.start()
+        await client.text("one")
+        await client.message("turn_complete")
+        first.hang_up()
+        folder = tmp_path / "second"
+        folder.mkdir()
+        second = ServerProcess(folder, gemini.url, gemini.ca_file, store={"path": str(first.store)})
+        with pytest.raises(AssertionError, match="another server that is running uses "):
+            await second.start()
+        assert await second.wait() == 1
+        assert "Traceback" not in second.log
+        await client.text("two")
+        await client.exchanges(2)
+        with contextlib.closing(sqlite3.connect(first.store)) as reader:
+            reader.execute("VACUUM INTO ?", (str(tmp_path / "backup.sqlite3"),))
+        first.kill()
+        await first.wait()
+        await client.drop()
+        async with second:
+            _, transcript = await call(second.port, "/session/held/transcript")
+            said = [turn["text"] for turn in transcript["data"]["turns"] if turn["role"] == "user"]
+            assert said == ["one", "two"]
+
+    with_server(play, tmp_path)
 
 
 def test_after_a_kill_rest_goes_on_with_the_same_conversation(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from tornado_live.audio import is_loud
 from tornado_live.upstream.base import (
     AudioDelta,
     ConnectionEvent,
@@ -21,7 +22,7 @@ from tornado_live.upstream.base import (
 )
 from tornado_live.upstream.policy import LinkPolicy
 from tornado_live.upstream.turns import Stall, Turns
-from tornado_live.upstream.uplink import Audio, Item, Signal, Text, Uplink, is_loud
+from tornado_live.upstream.uplink import Audio, Item, Signal, Text, Uplink
 from upstream.fakes import quiet, speech
 
 VOICE = AudioDelta(b"\x00\x20" * 2400)

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from tornado_live.audio import is_loud
 from tornado_live.errors import AudioTooFast
 from tornado_live.upstream.policy import LinkPolicy
-from tornado_live.upstream.uplink import Audio, Item, Signal, Text, Uplink, is_loud, silence
+from tornado_live.upstream.uplink import Audio, Item, Signal, Text, Uplink, silence
 from upstream.fakes import quiet, speech
 
 POLICY = LinkPolicy()

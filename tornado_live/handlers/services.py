@@ -117,7 +117,7 @@ class Services:
         before = self.registry.get(caller.owner, label) if label is not None else None
         session = await self.registry.start(caller.owner, label, options, account)
         if session is not before:
-            self.audit.session_started(caller, address, session.label, model=session.served_model)
+            self.audit.session_started(caller, address, session.label, model=session.record.served_model)
             session.closed_callbacks.append(lambda closed: self._audit_end(caller, closed))
         return session
 

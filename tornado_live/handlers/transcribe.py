@@ -128,7 +128,7 @@ def _answer_fields(session: Session, answer: Answer) -> dict[str, Any]:
         "confidence": None,
         "timestamp": replies.timestamp(time.time()),
         "model": session.record.model,
-        "servedModel": session.served_model,
+        "servedModel": session.record.served_model,
         "responseModality": session.options.modality,
         "turnId": answer.turn_id,
     }

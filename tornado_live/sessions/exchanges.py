@@ -10,6 +10,7 @@ from tornado_live.sessions.delivery import RestDelivery
 from tornado_live.sessions.events import EventBody, ExchangeUpdate, Notice, ReplyAudio
 from tornado_live.sessions.options import SessionOptions
 from tornado_live.sessions.pacer import Pacer
+from tornado_live.sessions.speech import SpeechTimes
 from tornado_live.sessions.transcript import Exchange, Transcript
 from tornado_live.store.base import TurnRecord
 from tornado_live.upstream.base import (
@@ -62,6 +63,7 @@ class Exchanges:
         self._now_ms = now_ms
         self._emit = emit
         self._pacer = Pacer(output_lead_s, lambda exchange, pcm: emit(ReplyAudio(exchange, pcm)))
+        self._speech = SpeechTimes()
         self._held: list[LinkEvent] = []
         self._committing: asyncio.Task[None] | None = None
         self._turn_end_due = False
@@ -73,8 +75,9 @@ class Exchanges:
 
     # What the user does
 
-    def audio_sent(self) -> None:
+    def audio_sent(self, pcm: bytes) -> None:
         """More of the user's audio is on its way to the model."""
+        self._speech.hear(pcm, self._now_ms())
         self._last_audio_s = time.monotonic()
         self._settled.clear()
 
@@ -136,7 +139,7 @@ class Exchanges:
             case AudioDelta(pcm):
                 self._hear_reply(pcm)
             case InterimInputTranscript(text):
-                exchange = self._exchange()
+                exchange = self._spoken_exchange()
                 exchange.interim = text
                 self._emit(ExchangeUpdate.of(exchange))
             case InputTranscript(text):
@@ -160,13 +163,18 @@ class Exchanges:
         self._settled.clear()
         return self._transcript.exchange(self._now_ms())
 
+    def _spoken_exchange(self) -> Exchange:
+        """The open exchange, or one that began when the user began to speak."""
+        self._settled.clear()
+        return self._transcript.exchange(self._speech.began(self._now_ms()))
+
     def _hear_user(self, text: str) -> None:
         if not text:
             return
-        exchange = self._exchange()
+        exchange = self._spoken_exchange()
         exchange.interim = ""
         exchange.input_text += text if exchange.input_text else text.lstrip()
-        exchange.input_ended_ms = self._now_ms()
+        exchange.input_ended_ms = self._speech.ended(self._now_ms())
         if self._options.input_transcription:
             self._rest.add_input(exchange.id, text)
             self._emit(ExchangeUpdate.of(exchange))
@@ -252,6 +260,8 @@ class Exchanges:
             return
         exchange, turns = self._transcript.close(self._key, self._now_ms(), interrupted=interrupted)
         self._last_id = exchange.id
+        if exchange.input_ended_ms is not None:
+            self._speech.transcribed(exchange.input_ended_ms)
         self._committing = asyncio.create_task(self._commit(exchange, turns, interrupted))
 
     async def _commit(self, exchange: Exchange, turns: list[TurnRecord], interrupted: bool) -> None:

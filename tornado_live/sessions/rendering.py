@@ -11,7 +11,7 @@ from tornado_live.store.base import SessionRecord, TurnRecord
 from tornado_live.wire import replies
 
 
-def session_data(record: SessionRecord, *, served_model: str | None = None) -> dict[str, Any]:
+def session_data(record: SessionRecord) -> dict[str, Any]:
     """`data` of a start, a status and a session in a list."""
     data: dict[str, Any] = {
         "sessionId": record.label,
@@ -22,8 +22,8 @@ def session_data(record: SessionRecord, *, served_model: str | None = None) -> d
         "lastActivity": replies.timestamp(record.last_activity_at),
         "expiresAt": replies.timestamp(record.expires_at),
     }
-    if served_model is not None:
-        data["servedModel"] = served_model
+    if record.served_model:
+        data["servedModel"] = record.served_model
     if record.ended_at is not None:
         data["endTime"] = replies.timestamp(record.ended_at)
         data["endReason"] = record.end_reason
@@ -38,7 +38,7 @@ def session_data(record: SessionRecord, *, served_model: str | None = None) -> d
 
 def live_data(session: Session) -> dict[str, Any]:
     """`session_data` of a live session, with what was found in its audio."""
-    data = session_data(session.view(), served_model=session.served_model)
+    data = session_data(session.view())
     info = session.intake.info
     data["audio"] = info and {
         "container": info.container,
@@ -115,7 +115,7 @@ def exchange_data(session: Session, update: ExchangeUpdate) -> dict[str, Any]:
         "audioBuffer": replies.wav_base64(update.audio),
         "timestamp": replies.timestamp(time.time()),
         "model": session.record.model,
-        "servedModel": session.served_model,
+        "servedModel": session.record.served_model,
         "responseModality": session.options.modality,
         "turnId": exchange.id,
         "final": update.final,

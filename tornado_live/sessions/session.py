@@ -91,7 +91,6 @@ class Session:
         record: SessionRecord,
         options: SessionOptions,
         *,
-        served_model: str,
         policy: SessionPolicy,
         codecs: Codecs,
         store: Store,
@@ -100,7 +99,6 @@ class Session:
     ) -> None:
         self.record = record
         self.options = options
-        self.served_model = served_model
         self.policy = policy
         self.transcript = Transcript(turns)
         self.log = EventLog(last_seq=record.last_seq, max_age_s=policy.replay_window_s)
@@ -422,7 +420,7 @@ class Session:
 
     def _send_audio(self, pcm: bytes, seq: int | None) -> None:
         if pcm:
-            self._exchanges.audio_sent()
+            self._exchanges.audio_sent(pcm)
             self.metering.decoded(TARGET.seconds(len(pcm)))
         self.link.send_audio(pcm, mark=seq)
 

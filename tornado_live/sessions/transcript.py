@@ -62,11 +62,12 @@ class Transcript:
         self.open: Exchange | None = None
         self._last_number = max((int(turn.turn_id[1:]) for turn in self.turns), default=0)
 
-    def exchange(self, now_ms: int) -> Exchange:
-        """The open exchange; a new one if none is open."""
+    def exchange(self, start_ms: int) -> Exchange:
+        """The open exchange; a new one if none is open, which begins no earlier than the turn before."""
         if self.open is None:
             self._last_number += 1
-            self.open = Exchange(f"t{self._last_number}", now_ms)
+            earliest_ms = self.turns[-1].start_ms if self.turns else 0
+            self.open = Exchange(f"t{self._last_number}", max(start_ms, earliest_ms))
         return self.open
 
     def close(self, key: str, now_ms: int, *, interrupted: bool) -> tuple[Exchange, list[TurnRecord]]:
@@ -80,6 +81,7 @@ class Transcript:
         turns = []
         if exchange.input_text.strip():
             ended_ms = exchange.input_ended_ms if exchange.input_ended_ms is not None else now_ms
+            ended_ms = max(exchange.started_ms, ended_ms)
             turns.append(
                 TurnRecord(
                     key, exchange.id, "user", exchange.input_text.strip(), exchange.started_ms, ended_ms

@@ -86,16 +86,17 @@ def _range(kind: Kind) -> str:
     found = {
         name: getattr(limit, name, None) for name in _LIMITS for limit in kind.limits if hasattr(limit, name)
     }
+    matching = f" that matches {found['pattern']}" if found.get("pattern") else ""
     if "min_length" in found:
         longest = f" and at most {found['max_length']}" if "max_length" in found else ""
-        return f" of at least {found['min_length']}{longest} characters"
+        return f" of at least {found['min_length']}{longest} characters{matching}"
     if "gt" in found:
         return f" above {found['gt']}"
     if "le" in found:
         return f" from {found['ge']} to {found['le']}"
     if "ge" in found and kind.type is int and not kind.is_read_by(parse_size):
         return f" from {found['ge']} up"
-    return f" that matches {found['pattern']}" if found.get("pattern") else ""
+    return matching
 
 
 def child(kind: Kind, key: str | int) -> tuple[Kind, ...]:

@@ -357,7 +357,7 @@ class StoreSettings(Section):
     """What survives a restart."""
 
     path: str = "tornado-live.sqlite3"
-    """SQLite file of sessions and transcripts; `:memory:` keeps nothing."""
+    """SQLite file of sessions and transcripts, for one server at a time; `:memory:` keeps nothing."""
 
 
 class LoggingSettings(Section):

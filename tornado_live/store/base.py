@@ -32,6 +32,7 @@ class SessionRecord:
         usage: sums of what the upstream billed, as JSON.
         init_segment: header of the audio stream under way, so that a recorder that goes on after a
             restart can be decoded.
+        served_model: the model that answers to `model`; empty in records of versions that kept none.
     """
 
     key: str
@@ -53,6 +54,7 @@ class SessionRecord:
     handle_at: float | None = None
     usage: dict[str, Any] = field(default_factory=dict)
     init_segment: bytes = b""
+    served_model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

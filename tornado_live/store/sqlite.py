@@ -70,6 +70,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             BEGIN DELETE FROM turns WHERE key = old.key; END""",
     ),
     ("ALTER TABLE sessions ADD COLUMN previous_token_hash TEXT NOT NULL DEFAULT ''",),
+    ("ALTER TABLE sessions ADD COLUMN served_model TEXT NOT NULL DEFAULT ''",),
 )
 """What brings a file from each version (`PRAGMA user_version`) to the next."""
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from tornado_live.audio import TARGET
+from tornado_live.audio import TARGET, is_loud
 from tornado_live.errors import UpstreamError, UpstreamUnavailable
 from tornado_live.upstream.base import (
     AudioDelivered,
@@ -31,7 +31,7 @@ from tornado_live.upstream.policy import LinkPolicy
 from tornado_live.upstream.rotation import Rotation
 from tornado_live.upstream.silence import TrailingSilence
 from tornado_live.upstream.turns import Turns
-from tornado_live.upstream.uplink import Audio, Signal, Text, Uplink, is_loud, silence
+from tornado_live.upstream.uplink import Audio, Signal, Text, Uplink, silence
 
 log = logging.getLogger(__name__)
 

@@ -12,17 +12,6 @@ from tornado_live.upstream.policy import LinkPolicy
 
 BYTES_PER_SECOND = TARGET.bytes_per_frame * TARGET.rate_hz
 
-_LOUD_PEAK = 400
-"""-38 dBFS: speech near a microphone is above it, a quiet room below."""
-_LOUD_STEP = 32
-"""A sample every 2 ms is enough to tell speech from a quiet room."""
-
-
-def is_loud(pcm: bytes) -> bool:
-    """Whether someone may be speaking in these `TARGET` samples. A hint, not voice activity detection."""
-    samples = memoryview(pcm)[: len(pcm) & ~1].cast("h")[::_LOUD_STEP].tolist()
-    return bool(samples) and (max(samples) >= _LOUD_PEAK or min(samples) <= -_LOUD_PEAK)
-
 
 def silence(duration_s: float) -> bytes:
     """So much `TARGET` silence."""
