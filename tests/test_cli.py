@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import pty
 import re
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+import wave
 from pathlib import Path
 
 import pytest
@@ -266,6 +268,50 @@ def test_emulate_refuses_a_scenario_with_a_wrong_key(tmp_path):
     refused = command("emulate", "--scenario", str(file))
     assert refused.returncode == 1
     assert "no_such_fault" in one_sentence(refused.stderr)
+
+
+@pytest.mark.parametrize(("name", "hint"), [("setup-lat", "did you mean setup-late?"), ("xyz", "stall")])
+def test_emulate_tells_which_scenarios_there_are(name, hint):
+    refused = command("emulate", "--scenario", name)
+    assert refused.returncode == 1
+    told = one_sentence(refused.stderr)
+    assert hint in told
+    assert "setup-late, setup-never, " in told
+
+
+@pytest.mark.parametrize("arguments", [("transcribe", "-"), ("convert", "-", "out.wav")])
+def test_a_format_that_is_not_known_is_refused_with_those_that_are(arguments):
+    refused = command(*arguments, "--format", "xyz")
+    assert refused.returncode == 2
+    told = refused.stderr.decode()
+    assert "'xyz' is not known" in told
+    for label in ("pcm", "mulaw", "webm", "mp3"):
+        assert label in told
+
+
+@pytest.mark.parametrize("label", ["mulaw", "WebM", "audio/webm;codecs=opus"])
+def test_a_format_may_be_a_label_or_a_mime_type(label):
+    done = command("transcribe", "-", "--format", label, "--url", "http://127.0.0.1:9")
+    assert one_sentence(done.stderr) == "tornado-live: No tornado-live server answers at http://127.0.0.1:9."
+
+
+def test_convert_reads_and_writes_a_pipe():
+    audio = (DATA / "recordings" / "webm_opus_250ms" / "000.bin").read_bytes()
+    done = command("convert", "-", "-", given=audio)
+    assert done.returncode == 0, done.stderr
+    with wave.open(io.BytesIO(done.stdout)) as sound:
+        assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, 16_000)
+        frames = sound.getnframes()
+        assert len(sound.readframes(frames)) == 2 * frames
+    assert one_sentence(done.stderr) == f"{frames / 16_000:.2f} s of webm"
+    assert not Path("-").exists()
+
+
+def test_convert_writes_nothing_to_a_pipe_where_it_fails():
+    done = command("convert", "-", "-", given=b"no audio at all")
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert one_sentence(done.stderr).startswith("tornado-live: ")
 
 
 def test_transcribe_without_a_server_says_so():

@@ -55,9 +55,15 @@ def test_the_file_of_the_settings_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (("create", "two words"), "name"),
+        (("create", "two words"), "[A-Za-z0-9._-]"),
         (("create", "website", "--limit", "sesions=3"), "sesions"),
+        (("create", "website", "--limit", "foo=3"), "there are requests_per_minute, messages_per_second, "),
         (("create", "website", "--limit", "sessions"), "sessions"),
+        (
+            ("create", "website", "--limit", "sessions=many"),
+            "limits.sessions: 'many' cannot be used; write a",
+        ),
+        (("create", "website", "--scope", "all"), "instructions:custom"),
         (("revoke", "nobody"), "nobody"),
     ],
 )

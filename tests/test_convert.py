@@ -51,6 +51,15 @@ def test_standard_input_is_read_where_the_file_is_a_dash(
     assert samples(tmp_path / "speech.wav") == decoded(stream)
 
 
+def test_a_file_that_cannot_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+    source, target = tmp_path / "speech.webm", tmp_path / "folder"
+    source.write_bytes(b"".join(recording("webm_opus_250ms")))
+    target.mkdir()
+    with pytest.raises(IsADirectoryError):
+        convert(str(source), str(target), registry(), lambda size: None)
+    assert target.is_dir()
+
+
 @pytest.mark.parametrize(
     ("data", "error"),
     [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from tornado_live.audio import StreamFormat
     from tornado_live.plugins import CodecRegistry
 
 app = typer.Typer(
@@ -75,7 +76,10 @@ def emulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 3443,
     scenario: Annotated[
-        str | None, typer.Option(help="YAML file of faults and scripts, or the name of a built-in scenario.")
+        str | None,
+        typer.Option(
+            help="YAML file of faults and scripts, or the name of a built-in scenario; a wrong one lists all."
+        ),
     ] = None,
     ears: Annotated[str, typer.Option(help="What recognises speech: auto, real, scripted or none.")] = "auto",
     voice: Annotated[str, typer.Option(help="What speaks: auto, espeak or tone.")] = "auto",
@@ -88,7 +92,7 @@ def emulate(
     from tornado_live.emulator import Emulator, EmulatorOptions
     from tornado_live.emulator.main import run
     from tornado_live.emulator.options import EARS, VOICES
-    from tornado_live.emulator.scenarios import builtin_scenarios
+    from tornado_live.emulator.scenarios import ScenarioError, builtin_scenarios, find_scenario
     from tornado_live.settings import read_yaml
 
     if ears not in EARS:
@@ -96,7 +100,10 @@ def emulate(
     if voice not in VOICES:
         raise typer.BadParameter(f"choose {', '.join(VOICES)}.", param_hint="--voice")
     builtin = builtin_scenarios(read_yaml)
-    faults = builtin[scenario] if scenario in builtin else read_yaml(Path(scenario)) if scenario else None
+    try:
+        faults = find_scenario(scenario, builtin, read_yaml) if scenario else None
+    except ScenarioError as error:
+        _fail(str(error))
 
     def say_where(emulator: Emulator) -> None:
         print(
@@ -144,7 +151,6 @@ def transcribe(
     On a terminal the text appears while it is recognised. The JSON object has `text`, `session_id`,
     `model`, `audio_s` (seconds sent) and `exchanges`, each with `turn_id`, `text`, `reply`, `final`.
     """
-    from tornado_live.audio import StreamFormat
     from tornado_live.client import ClientError
     from tornado_live.client.meter import DecodingMeter
     from tornado_live.client.terminal import transcribe_command
@@ -152,12 +158,18 @@ def transcribe(
 
     if file != Path("-") and not file.is_file():
         raise typer.BadParameter(f"{file} is not a file.", param_hint="FILE")
-    label = format or file.suffix.removeprefix(".").lower()
+    codecs = CodecRegistry.load()
+    declared = _declared(codecs, file, format, sample_rate, channels)
     try:
         transcribe_command(
             str(file),
-            {"response_modality": "text", "format": label, "sample_rate": sample_rate, "channels": channels},
-            DecodingMeter(CodecRegistry.load(), StreamFormat(label, sample_rate, channels)),
+            {
+                "response_modality": "text",
+                "format": declared.label,
+                "sample_rate": sample_rate,
+                "channels": channels,
+            },
+            DecodingMeter(codecs, declared),
             url=url,
             api_key=api_key,
             fast=fast,
@@ -204,7 +216,9 @@ def codecs(config: ConfigOption = None) -> None:
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording; - is standard input.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The WAV file to write.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The WAV file to write; - is standard output.")
+    ],
     format: Annotated[
         str | None, typer.Option(help="Only needed for raw samples: pcm. Otherwise the bytes say it.")
     ] = None,
@@ -213,27 +227,33 @@ def convert(
     config: ConfigOption = None,
 ) -> None:
     """Decode a recording to a WAV file, 16 kHz mono, with the decoders that the server uses."""
+    from rich.console import Console
     from rich.progress import Progress
 
-    from tornado_live.audio import StreamFormat
     from tornado_live.convert import convert
     from tornado_live.errors import LiveError
 
+    codecs = _codecs(config)
+    declared = _declared(codecs, source, format, sample_rate, channels)
     size = source.stat().st_size if source != Path("-") else None
-    label = format or source.suffix.removeprefix(".").lower()
-    with Progress(transient=True) as progress:
+    screen = Console(stderr=True)
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:
         task = progress.add_task(source.name, total=size)
         try:
             converted = convert(
                 str(source),
                 str(target),
-                _codecs(config),
+                codecs,
                 lambda read: progress.advance(task, read),
-                declared=StreamFormat(label, sample_rate, channels),
+                declared=declared,
             )
         except LiveError as error:
             _fail(error.message)
-    print(f"{target}: {converted.seconds:.2f} s of {converted.codec}")
+    made = f"{converted.seconds:.2f} s of {converted.codec}"
+    if target == Path("-"):
+        print(made, file=sys.stderr)
+    else:
+        print(f"{target}: {made}")
 
 
 def _codecs(config: Path | None) -> CodecRegistry:
@@ -243,6 +263,24 @@ def _codecs(config: Path | None) -> CodecRegistry:
 
     settings = load_settings(config).codecs
     return CodecRegistry.load(settings.disabled, settings.plugins_dir)
+
+
+def _declared(
+    codecs: CodecRegistry, file: Path, format: str | None, sample_rate: int, channels: int
+) -> StreamFormat:
+    """What is said of a recording: by the command line, where it says nothing by the file's ending."""
+    from tornado_live.audio import StreamFormat
+    from tornado_live.plugins import names
+
+    declared = StreamFormat(format or file.suffix.removeprefix(".").lower(), sample_rate, channels)
+    known = [loaded.codec for loaded in codecs.codecs]
+    if format is not None and not any(names(codec, declared) for codec in known):
+        labels = sorted({label for codec in known for label in (codec.name, *codec.labels)})
+        raise typer.BadParameter(
+            f"{format!r} is not known; write a MIME type or one of {', '.join(labels)}.",
+            param_hint="--format",
+        )
+    return declared
 
 
 KeysFile = Annotated[

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 import wave
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -49,13 +51,13 @@ def convert(
 
     Args:
         in_path: any audio that the codecs take; `-` is standard input.
-        out_path: what to write; it is replaced.
+        out_path: what to write; it is replaced. `-` is standard output, which gets the whole at the end.
         on_progress: told how many more bytes have been read, again and again.
         declared: what the file is, for audio without a header; by default its name's ending says so.
         limits: by default `OWN_FILES`.
 
     Raises:
-        LiveError: the audio cannot be decoded; nothing is left at `out_path`.
+        LiveError: the audio cannot be decoded; nothing is left at `out_path`, nor sent to standard output.
         OSError: a file cannot be read or written.
     """
     declared = declared or StreamFormat(Path(in_path).suffix.lstrip(".").lower())
@@ -63,16 +65,31 @@ def convert(
         head = source.read(SNIFF_BYTES)
         decoder = _opened(head, declared, registry, limits or OWN_FILES)
         on_progress(len(head))
-        try:
-            with wave.open(out_path, "wb") as target:
-                target.setparams((TARGET.channels, 2, TARGET.rate_hz, 0, "NONE", "not compressed"))
-                for pcm in _decoded(decoder, head, source, on_progress):
-                    target.writeframesraw(pcm)
-                seconds = target.tell() / TARGET.rate_hz
-        except BaseException:
-            Path(out_path).unlink(missing_ok=True)
-            raise
+        with _output(out_path) as file, wave.open(file, "wb") as target:
+            target.setparams((TARGET.channels, 2, TARGET.rate_hz, 0, "NONE", "not compressed"))
+            for pcm in _decoded(decoder, head, source, on_progress):
+                target.writeframesraw(pcm)
+            seconds = target.tell() / TARGET.rate_hz
     return Converted(decoder.codec.name, decoder.info, seconds)
+
+
+@contextmanager
+def _output(out_path: str) -> Iterator[BinaryIO]:
+    """A file to write and seek in: the header of a WAV file says how long the rest is."""
+    if out_path == "-":
+        with tempfile.TemporaryFile() as whole:
+            yield whole
+            whole.seek(0)
+            shutil.copyfileobj(whole, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        return
+    with open(out_path, "wb") as file:
+        try:
+            yield file
+        except BaseException:
+            if Path(out_path).is_file():  # and no device or pipe
+                Path(out_path).unlink()
+            raise
 
 
 def _opened(

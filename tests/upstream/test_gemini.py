@@ -18,7 +18,8 @@ from google.genai import errors as genai_errors
 from google.genai import types
 from support import until
 
-from tornado_live.emulator import Emulator, numbered
+from tornado_live.emulator import numbered
+from tornado_live.emulator.certificate import EphemeralCertificate
 from tornado_live.errors import (
     SettingsError,
     UpstreamError,
@@ -62,21 +63,23 @@ async def dial(connector: GeminiConnector, setup: UpstreamSetup = SETUP, **argum
 
 
 @asynccontextmanager
-async def plain_connection(one: Emulator) -> AsyncIterator[UpstreamConnection]:
+async def plain_connection(url: str, ca_file: str) -> AsyncIterator[UpstreamConnection]:
     """A connection without the hot path: the SDK's own calls alone."""
-    context = ssl.create_default_context(cafile=one.ca_file)
+    context = ssl.create_default_context(cafile=ca_file)
     client = genai.Client(
         api_key=KEY,
         vertexai=False,
         http_options=types.HttpOptions(
-            base_url=one.url, api_version="v1beta", async_client_args={"ssl": context, "proxy": None}
+            base_url=url, api_version="v1beta", async_client_args={"ssl": context, "proxy": None}
         ),
     )
     config = live_config(SETUP, handle=None, seeded=False)
-    async with client.aio.live.connect(model="models/gemini-3.8-live", config=config) as session:
-        yield GeminiConnection(session, None, map_error)
-    await client.aio.aclose()
-    client.close()
+    try:
+        async with client.aio.live.connect(model="models/gemini-3.8-live", config=config) as session:
+            yield GeminiConnection(session, None, map_error)
+    finally:
+        await client.aio.aclose()
+        client.close()
 
 
 # Two ways to the same end
@@ -93,7 +96,7 @@ async def test_the_sdk_lets_create_connection_through() -> None:
 async def test_the_hot_path_and_the_plain_one_hear_and_say_the_same() -> None:
     async with emulator() as one, connector_to(one) as connector:
         heard = []
-        for connecting in (connector.connect(SETUP), plain_connection(one)):
+        for connecting in (connector.connect(SETUP), plain_connection(one.url, one.ca_file)):
             async with connecting as connection:
                 await speak(connection, numbered.speak(1, 3) + silence(1.0))
                 heard.append(await events_until(connection, TurnComplete))
@@ -467,6 +470,59 @@ async def test_neither_key_nor_address_nor_geminis_words_reach_an_error_and_the_
         assert KEY not in repr(vars(told))
     assert KEY not in caplog.text
     assert "says Google" in caplog.text
+
+
+@asynccontextmanager
+async def answering(
+    certificate: EphemeralCertificate, status: str, location: str
+) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that answers every request so: its address, and the requests that it was sent."""
+    requests: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        head = f"HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+        writer.write(head.encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=certificate.server_context())
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
+
+
+@asynccontextmanager
+async def redirected() -> AsyncIterator[tuple[str, str, list[bytes]]]:
+    """Address and certificate of a server that redirects, and the requests that arrive where it leads."""
+    certificate = EphemeralCertificate("127.0.0.1")
+    async with (
+        answering(certificate, "403 Forbidden", "") as (elsewhere, arrived),
+        answering(certificate, "302 Found", f"wss://{elsewhere}/ws") as (address, asked),
+    ):
+        yield f"https://{address}", certificate.ca_file, arrived
+    certificate.close()
+    assert [KEY.encode() in request for request in asked] == [True]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_no_redirect_takes_the_key_to_another_host() -> None:
+    async with redirected() as (url, ca_file, arrived):
+        connector = GeminiConnector(GeminiSettings(), api_key=KEY, base_url=url, ca_file=ca_file)
+        await connector.start()
+        with pytest.raises(UpstreamRefused):
+            await dial(connector)
+        await connector.close()
+    assert arrived == []
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_redirect_takes_the_key_along_where_the_sdk_dials_by_itself() -> None:
+    """What the protection is for: if this fails, websockets does it by itself now."""
+    async with redirected() as (url, ca_file, arrived):
+        with pytest.raises(websockets.InvalidStatus):
+            async with plain_connection(url, ca_file):
+                pass
+    assert [KEY.encode() in request for request in arrived] == [True]
 
 
 # Nothing escapes unmapped

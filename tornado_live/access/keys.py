@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from tornado_live.access.watched import WatchedFile
 from tornado_live.errors import SettingsError
 from tornado_live.settings import KeySettings, QuotaSettings, Scope
+from tornado_live.settings.problems import sentence
 from tornado_live.settings.yamlfile import read_yaml, write_yaml
 
 PREFIX = "ak_"
@@ -152,16 +153,22 @@ def create_key(
     keys = read_keys(path) if path.exists() else []
     if any(key.name == name and key.revoked_at is None for key in keys):
         raise SettingsError([f"{path}: there is already a key named {name!r}; revoke it first"])
+    unknown = [limit for limit in limits or () if limit not in QuotaSettings.model_fields]
+    if unknown:
+        known = ", ".join(QuotaSettings.model_fields)
+        raise SettingsError([f"there is no limit {limit!r}; there are {known}" for limit in unknown])
     secret = generate()
     try:
-        entry = KeySettings(
-            name=name,
-            sha256=fingerprint(secret),
-            shared=shared,
-            scopes=tuple(scopes),
-            limits=QuotaSettings.model_validate(limits) if limits else None,
-            created_at=datetime.now(UTC).replace(microsecond=0),
-            expires_at=expires_at,
+        entry = KeySettings.model_validate(
+            {
+                "name": name,
+                "sha256": fingerprint(secret),
+                "shared": shared,
+                "scopes": tuple(scopes),
+                "limits": limits or None,
+                "created_at": datetime.now(UTC).replace(microsecond=0),
+                "expires_at": expires_at,
+            }
         )
     except ValidationError as error:
         raise SettingsError([_sentence(problem) for problem in error.errors()]) from None
@@ -224,7 +231,9 @@ def _limits_named(key: KeySettings) -> list[str]:
 
 
 def _sentence(problem: ErrorDetails) -> str:
-    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+    """What is wrong with a key, in the words of the settings, where it would stand in a list."""
+    problem["loc"] = ("auth", "keys", 0, *problem["loc"])
+    return sentence(problem).removeprefix("auth.keys[0].")
 
 
 def _write_keys(path: Path, keys: Iterable[KeySettings]) -> None:

@@ -8,6 +8,7 @@ time scale.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -293,7 +294,29 @@ def load_scenario(mapping: Mapping[str, Any]) -> Scenario:
         raise ScenarioError("; ".join(problems)) from error
 
 
-def builtin_scenarios(read_yaml: Callable[[Path], Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+ReadYaml = Callable[[Path], Mapping[str, Any]]
+
+
+def builtin_scenarios(read_yaml: ReadYaml) -> dict[str, Mapping[str, Any]]:
     """The scenarios that come with the emulator, by name."""
     folder = Path(__file__).parent / "scenarios"
     return {file.stem: read_yaml(file) for file in sorted(folder.glob("*.yaml"))}
+
+
+def find_scenario(
+    name: str, builtin: Mapping[str, Mapping[str, Any]], read_yaml: ReadYaml
+) -> Mapping[str, Any]:
+    """The built-in scenario of that name, or what is in the file of that path.
+
+    Raises:
+        ScenarioError: there is neither; the text says what there is.
+    """
+    if name in builtin:
+        return builtin[name]
+    if Path(name).exists():
+        return read_yaml(Path(name))
+    close = get_close_matches(name, builtin, 1)
+    meant = f"; did you mean {close[0]}?" if close else "."
+    raise ScenarioError(
+        f"{name} is neither a file nor a built-in scenario{meant} The built-in ones are {', '.join(builtin)}."
+    )

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pybase64
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import InvalidStatus
 from websockets.typing import Data
 
 from tornado_live.audio import TARGET
@@ -90,12 +91,23 @@ class Wire(ClientConnection):
     """The SDK's WebSocket, which the SDK makes through websockets' `create_connection` parameter.
 
     It hands itself over by `handed_over`, a context variable: the SDK has no other public way to it.
+    It is never redirected: websockets would take the API key along to any other host.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._returned: bytes | None = None
         handed_over.set(self)
+
+    async def handshake(self, *args: Any, **kwargs: Any) -> None:
+        """Raises InvalidStatus where the server answers with a redirect, as with any other refusal."""
+        try:
+            await super().handshake(*args, **kwargs)
+        except InvalidStatus as refusal:
+            # websockets follows where there is a Location, and has no setting against it.
+            if "Location" in refusal.response.headers:
+                del refusal.response.headers["Location"]
+            raise
 
     async def recv(self, decode: bool | None = None) -> Data:  # type: ignore[override]
         """The message that was put back, if there is one, else the next."""
