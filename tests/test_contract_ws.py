@@ -227,6 +227,22 @@ async def test_a_full_server_says_so(make_server, scripted_ears, connect):
 
 
 @pytest.mark.gen_test
+async def test_a_reply_that_is_stopped_says_what_was_heard_of_it(server, connect):
+    socket = await connect(server)
+    await socket.start(response_modality="audio", audio_delivery="stream")
+    await socket.send({"type": "text", "text": "one two three four five six seven eight nine ten"})
+    turn_id = (await socket.message_of("audio_output"))["data"]["turnId"]
+    heard = ""
+    while not heard:
+        heard = (await socket.message_of("transcription_result"))["data"]["transcript"] or ""
+    await socket.send({"type": "playback", "turn_id": turn_id, "played_ms": 60_000})
+    await socket.send({"type": "cancel"})
+    stopped = (await socket.message_of("interrupted"))["data"]
+    assert (stopped["turnId"], stopped["heardMs"]) == (turn_id, 60_000)
+    assert stopped["heardText"].startswith(heard)
+
+
+@pytest.mark.gen_test
 async def test_every_message_of_the_server_is_json_with_a_type(server, connect):
     socket = await connect(server)
     await socket.start()

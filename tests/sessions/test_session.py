@@ -263,3 +263,15 @@ async def test_a_spoken_turn_lasts_as_long_as_it_was_heard_whenever_its_words_co
     await until(lambda: "turn_complete" in reader.notices)
     latency = reader.notice("turn_complete")["latency"]
     assert latency["firstReplyMs"] == pytest.approx(replied_ms - heard_ms, abs=20)
+
+
+@pytest.mark.gen_test
+async def test_an_interruption_says_what_was_heard_where_the_client_reports_its_playback() -> None:
+    session, reader = await opened(modality="audio", audio_delivery="stream")
+    half_second = AudioDelta(bytes(24_000))
+    tell(session, half_second, OutputTranscript("One, "), half_second, OutputTranscript("two, "))
+    tell(session, half_second, OutputTranscript("three."))
+    session.played("t1", 1_200)
+    session.played("t0", 9_000)
+    tell(session, Interrupted())
+    assert reader.notice("interrupted") == {"turnId": "t1", "heardMs": 1_200, "heardText": "One, two, "}

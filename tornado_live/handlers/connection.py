@@ -46,6 +46,7 @@ from tornado_live.wire.requests import (
     GetRateLimits,
     GetStatus,
     Hello,
+    Playback,
     Resume,
     StartSession,
     Text,
@@ -195,6 +196,8 @@ class LiveConnection:
                 self._require_session().end_utterance()
             case Cancel():
                 self._require_session().cancel_reply()
+            case Playback(turn_id, played_ms):
+                self._require_session().played(turn_id, played_ms)
             case ActivityStart():
                 self._manual_session().activity_start()
             case ActivityEnd():

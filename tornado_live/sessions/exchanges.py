@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from tornado_live.audio import REPLY
 from tornado_live.sessions.delivery import RestDelivery
 from tornado_live.sessions.events import EventBody, ExchangeUpdate, Notice, ReplyAudio
 from tornado_live.sessions.options import SessionOptions
@@ -95,7 +96,7 @@ class Exchanges:
         if exchange is not None and not exchange.cancelled:
             exchange.cancelled = True
             self._pacer.drop()
-            self._emit(Notice("interrupted", {"turnId": exchange.id}))
+            self._emit(_interruption(exchange))
 
     # How far it is
 
@@ -192,6 +193,7 @@ class Exchanges:
         exchange = self._reply()
         if exchange is None or self._options.modality == "text":
             return
+        exchange.spoken_ms += REPLY.seconds(len(pcm)) * 1000
         if self._options.audio_delivery == "stream":
             self._pacer.add(exchange, pcm)
         else:
@@ -207,6 +209,7 @@ class Exchanges:
             exchange.written += text
         else:
             exchange.spoken += text
+            exchange.said.append((exchange.spoken_ms, len(exchange.spoken)))
         if self._options.shows_reply_text:
             self._rest.add_reply(exchange.id, text)
             self._emit(ExchangeUpdate.of(exchange))
@@ -215,7 +218,9 @@ class Exchanges:
         self._pacer.drop()
         exchange = self._transcript.open
         if exchange is None or not exchange.cancelled:
-            self._emit(Notice("interrupted", {"turnId": exchange.id if exchange else self._last_id}))
+            self._emit(
+                _interruption(exchange) if exchange else Notice("interrupted", {"turnId": self._last_id})
+            )
         if exchange is not None:
             self._turn_end_due = True
             self._close_exchange(interrupted=True)
@@ -290,6 +295,13 @@ class Exchanges:
         fresh = self._last_audio_s is not None and time.monotonic() - self._last_audio_s < FRESH_AUDIO_S
         if self._transcript.open is None and (not fresh or (self._ending and not typed)):
             self._settled.set()
+
+
+def _interruption(exchange: Exchange) -> Notice:
+    data: dict[str, object] = {"turnId": exchange.id}
+    if exchange.played_ms is not None:
+        data |= {"heardMs": exchange.played_ms, "heardText": exchange.heard_text}
+    return Notice("interrupted", data)
 
 
 def _latency(exchange: Exchange) -> dict[str, int | None]:

@@ -401,6 +401,14 @@ class Session:
         self.touch()
         self._exchanges.cancel()
 
+    def played(self, turn_id: str, played_ms: int) -> None:
+        """The user has heard so much of the reply's voice. A turn that is over does not change any more."""
+        self.check_alive()
+        self.touch()
+        exchange = self.transcript.open
+        if exchange is not None and exchange.id == turn_id:
+            exchange.played_ms = played_ms
+
     def touch(self) -> None:
         """The client is there."""
         self.last_activity_s = time.monotonic()

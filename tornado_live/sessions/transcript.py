@@ -20,6 +20,9 @@ class Exchange:
         interim: the recogniser's guess at what comes next; replaced by every newer guess.
         written: the reply in the text modality, so far.
         spoken: transcription of the reply's audio, so far.
+        spoken_ms: how much of the reply's voice has come.
+        said: for each piece of `spoken`, how much of the voice had come with it, and the text's length then.
+        played_ms: how much of the voice the user has heard, where the client says so.
         audio: the reply's audio, `audio.REPLY` samples, where the session wants it in one piece.
         typed: the user wrote in it.
         cancelled: the rest of the reply is not wanted.
@@ -31,6 +34,9 @@ class Exchange:
     interim: str = ""
     written: str = ""
     spoken: str = ""
+    spoken_ms: float = 0.0
+    said: list[tuple[float, int]] = field(default_factory=list)
+    played_ms: int | None = None
     audio: list[bytes] = field(default_factory=list)
     input_ended_ms: int | None = None
     reply_started_ms: int | None = None
@@ -43,6 +49,12 @@ class Exchange:
     def reply_text(self) -> str:
         """What the model answered: written, or the transcription of what it said."""
         return self.written or self.spoken
+
+    @property
+    def heard_text(self) -> str:
+        """About as much of `spoken` as the user has heard."""
+        heard = [chars for spoken_ms, chars in self.said if spoken_ms <= (self.played_ms or 0)]
+        return self.spoken[: heard[-1]] if heard else ""
 
     @property
     def silenced(self) -> bool:

@@ -37,6 +37,7 @@ class StartFields(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 Seq = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class AudioFields(msgspec.Struct, kw_only=True):
@@ -140,6 +141,13 @@ class Cancel(msgspec.Struct, tag="cancel"):
     pass
 
 
+class Playback(msgspec.Struct, tag="playback"):
+    """How much of a reply's voice the user has heard so far."""
+
+    turn_id: str
+    played_ms: Milliseconds
+
+
 class ExtendSession(msgspec.Struct, tag="extend_session"):
     pass
 
@@ -161,6 +169,7 @@ ClientMessage = (
     | ActivityStart
     | ActivityEnd
     | Cancel
+    | Playback
     | ExtendSession
 )
 
