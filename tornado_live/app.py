@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import signal
-import socket
-import ssl
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 from tornado.web import Application, url
 
 from tornado_live.access.audit import Audit
@@ -44,6 +39,7 @@ from tornado_live.handlers.sessions import (
     TranscriptHandler,
 )
 from tornado_live.handlers.transcribe import TranscribeHandler
+from tornado_live.listening import Listeners
 from tornado_live.plugins import CodecRegistry
 from tornado_live.sessions.events import Notice
 from tornado_live.sessions.intake import IntakePolicy
@@ -55,7 +51,6 @@ from tornado_live.settings import (
     AudioSettings,
     GeminiSettings,
     Settings,
-    TlsSettings,
     read_yaml,
     secret_values,
 )
@@ -74,7 +69,6 @@ log = logging.getLogger(__name__)
 
 API = "/api/v1/live-audio"
 MESSAGE_MARGIN_BYTES = 64 * 2**10
-SEND_BUFFER_BYTES = 64 * 2**10
 NO_KEY = "offline"
 MAX_SPREAD_S = 5.0
 RETRY_AFTER_S = 5.0
@@ -99,8 +93,7 @@ class LiveServer:
         self._store = WriteBehind(SqliteStore(settings.store.path))
         self._limiter = Limiter(settings.limits, sessions_per_owner=settings.sessions.per_owner)
         self._intake_policy = _intake_policy(settings.audio)
-        self._tls = _tls(settings)
-        self._servers: list[HTTPServer] = []
+        self._listeners = Listeners(settings.server)
         self._parts = AsyncExitStack()
 
     async def start(self) -> None:
@@ -129,7 +122,7 @@ class LiveServer:
         self._loading = self._spawn(self._connector.start())
         self._spawn(self._sweep())
         started.push_async_callback(self.services.registry.close)
-        started.callback(self._stop_listening)
+        started.callback(self._listeners.stop)
         self._listen()
 
     async def _open_store(self) -> None:
@@ -191,16 +184,11 @@ class LiveServer:
         """Reads the files of keys and the certificate again; what cannot be read stays as it was."""
         try:
             self.services.authenticator.reload()
-            if self._tls is not None and self.settings.server.tls is not None:
-                _load_certificate(self._tls, self.settings.server.tls)
+            self._listeners.reload_certificate()
         except SettingsError as exc:
             log.error("reload_failed", extra={"problems": exc.problems})  # noqa: TRY400 - no traceback
         else:
             log.info("reloaded")
-
-    def _stop_listening(self) -> None:
-        for server in self._servers:
-            server.stop()
 
     async def _leave_sockets(self) -> None:
         """Those without a session are told too; nobody is waited for long."""
@@ -212,8 +200,7 @@ class LiveServer:
 
     async def _close_connections(self) -> None:
         await self._leave_sockets()
-        for server in self._servers:
-            await server.close_all_connections()
+        await self._listeners.close_connections()
 
     # Parts
 
@@ -304,43 +291,12 @@ class LiveServer:
         setup = _setup(self.settings.gemini, options, profile)
         return Link(self._connector, setup, profile, on_event), profile.name
 
-    # Sockets
-
     def _listen(self) -> None:
         server = self.settings.server
-        self.port = self._serve(make_app(self.services), "port", server.port)
+        self.port = self._listeners.open(make_app(self.services), "port", server.port)
         if server.websocket_port is not None:
-            socket_only = Application(
-                [url(r"/", LiveHandler, {"services": self.services})], **_web_settings(self.settings)
-            )
-            self.websocket_port = self._serve(socket_only, "websocket_port", server.websocket_port)
-
-    def _serve(self, application: Application, setting: str, port: int) -> int:
-        server = self.settings.server
-        http = HTTPServer(
-            application,
-            ssl_options=self._tls,
-            max_body_size=server.max_transcribe_body,
-            max_header_size=server.max_header,
-            body_timeout=server.body_timeout,
-            idle_connection_timeout=server.idle_connection_timeout,
-        )
-        try:
-            sockets = _bound(server.host, port)
-        except OSError as exc:
-            variable = f"TORNADO_LIVE__SERVER__{setting.upper()}"
-            raise SettingsError(
-                [
-                    f"server.{setting}: {server.host}:{port} cannot be listened on: {exc.strerror}; "
-                    f"set another one, for example by the variable {variable}."
-                ]
-            ) from exc
-        for each in sockets:
-            # The kernel's default hides a minute of audio from a reader that has stopped reading.
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        http.add_sockets(sockets)
-        self._servers.append(http)
-        return int(sockets[0].getsockname()[1])
+            application = make_socket_app(self.services)
+            self.websocket_port = self._listeners.open(application, "websocket_port", server.websocket_port)
 
     async def _sweep(self) -> None:
         while True:
@@ -349,25 +305,6 @@ class LiveServer:
                 await self.services.registry.sweep()
             except Exception:
                 log.exception("sweep_failed")
-
-
-def _bound(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets; `localhost` is 127.0.0.1 and, with IPv6, ::1, whatever the hosts file says.
-
-    Raises:
-        OSError: taken, or not an address of this machine.
-    """
-    if host != "localhost":
-        return bind_sockets(port, host)
-    sockets = bind_sockets(port, "127.0.0.1")
-    try:
-        return sockets + bind_sockets(sockets[0].getsockname()[1], "::1")
-    except OSError as exc:
-        if exc.errno == errno.EADDRINUSE:
-            for each in sockets:
-                each.close()
-            raise
-        return sockets
 
 
 def make_app(services: Services) -> Application:
@@ -394,11 +331,17 @@ def make_app(services: Services) -> Application:
         ],
         default_handler_class=NotFoundHandler,
         default_handler_args=parts,
-        **_web_settings(services.settings),
+        **web_settings(services.settings),
     )
 
 
-def _web_settings(settings: Settings) -> dict[str, Any]:
+def make_socket_app(services: Services) -> Application:
+    """The old clients' socket, at the root of a port of its own."""
+    return Application([url(r"/", LiveHandler, {"services": services})], **web_settings(services.settings))
+
+
+def web_settings(settings: Settings) -> dict[str, Any]:
+    """What Tornado is told of WebSockets and the access log."""
     server = settings.server
     return {
         # A little more than is accepted, so that a client reads why its message was not.
@@ -453,24 +396,6 @@ def _emulator(settings: Settings) -> EmulatorThread | None:
         return None
     scenario = settings.emulator.scenario
     return EmulatorThread(EmulatorOptions(scenario=read_yaml(scenario) if scenario is not None else None))
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.server.tls is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _load_certificate(context, settings.server.tls)
-    return context
-
-
-def _load_certificate(context: ssl.SSLContext, tls: TlsSettings) -> None:
-    try:
-        # A pair that does not match would spoil the context that is in use.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert_file, tls.key_file)
-        context.load_cert_chain(tls.cert_file, tls.key_file)
-    except OSError as exc:
-        raise SettingsError([f"server.tls: the certificate or its key cannot be read: {exc}."]) from exc
 
 
 async def serve(settings: Settings, on_started: Callable[[LiveServer], None] = lambda server: None) -> None:

@@ -27,7 +27,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from tornado_live.access.buckets import MessageGate
-from tornado_live.app import _web_settings
+from tornado_live.app import web_settings
 from tornado_live.errors import LiveError
 from tornado_live.handlers.live import LiveHandler
 from tornado_live.sessions.outbox import Outbox
@@ -86,7 +86,7 @@ def listen() -> tuple[HTTPServer, int]:
     """The server and its port."""
     environ = {"GOOGLE_API_KEY": "none", "LIVE_API_KEY": "only-for-these-cases"}
     settings = load_settings(PRODUCTION, {}, environ, PRODUCTION.parent)
-    server = HTTPServer(Application([("/", EchoHandler, {"settings": settings})], **_web_settings(settings)))
+    server = HTTPServer(Application([("/", EchoHandler, {"settings": settings})], **web_settings(settings)))
     [listening] = bind_sockets(0, "127.0.0.1")
     server.add_socket(listening)
     return server, int(listening.getsockname()[1])
