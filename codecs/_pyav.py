@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
 
 import av
 from av.audio.codeccontext import AudioCodecContext
+from av.filter import Graph
 from av.packet import PacketSideData, packet_sidedata_type_from_literal
 
 from tornado_live.audio import TARGET, DecodeLimits, ExpansionMeter, StreamInfo
@@ -100,11 +101,60 @@ class Damage:
             raise AudioMalformed(f"The {codec} audio is damaged beyond repair.")
 
 
-class Resampler:
-    """Samples of any rate and channel count to `TARGET`, cut anywhere.
+class FrameResampler:
+    """FFmpeg's frames to `TARGET`; where another kind of frame begins, what was held comes before it.
 
     A filter of 64 taps: 2.1 ms of delay, -91 dB at 8.5 kHz, flat to 7 kHz. Channels are mixed down by
     FFmpeg's matrix for their count, normalised, so that full scale in all of them does not clip.
+    `av.AudioResampler` would do it too, with a thread for every core and stream.
+    """
+
+    def __init__(self) -> None:
+        self._graph: Graph | None = None
+        self._source: tuple[str, str, int] | None = None
+
+    def process(self, frame: av.AudioFrame) -> bytes:
+        """Returns the PCM that is ready."""
+        source = (frame.format.name, frame.layout.name, frame.sample_rate)
+        held = b""
+        if source != self._source:
+            held = self.flush()
+            self._source, self._graph = source, _filters(*source)
+        return held + self._pushed(frame)
+
+    def flush(self) -> bytes:
+        """Returns the PCM still held; the next frame begins anew."""
+        held = self._pushed(None)
+        self._source = self._graph = None
+        return held
+
+    def _pushed(self, frame: av.AudioFrame | None) -> bytes:
+        if self._graph is None:
+            return b""
+        self._graph.push(frame)
+        pcm: list[bytes] = []
+        while True:
+            try:
+                ready = cast(av.AudioFrame, self._graph.pull())
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return b"".join(pcm)
+            pcm.append(bytes(memoryview(ready.planes[0])[: 2 * ready.samples]))
+
+
+def _filters(sample_format: str, layout: str, rate_hz: int) -> Graph:
+    graph = Graph()
+    graph.threads = 1
+    graph.link_nodes(
+        graph.add_abuffer(format=sample_format, layout=layout, sample_rate=rate_hz),
+        graph.add("aresample", filter_size="64"),
+        graph.add("aformat", sample_fmts="s16", sample_rates=str(TARGET.rate_hz), channel_layouts="mono"),
+        graph.add("abuffersink"),
+    ).configure()
+    return graph
+
+
+class Resampler:
+    """Samples of any rate and channel count to `TARGET`, cut anywhere; see `FrameResampler`.
 
     Args:
         sample_format: FFmpeg's name of interleaved samples: `s16`, `s32`, `flt`, `dbl`.
@@ -114,17 +164,17 @@ class Resampler:
         self._format = sample_format
         self._layout = channel_layout(channels)
         self._rate_hz = rate_hz
-        self._resampler = _new_resampler()
+        self._resampler = FrameResampler()
 
     def process(self, data: bytes, frames: int) -> bytes:
         """Takes `frames` samples of every channel, interleaved; returns the PCM that is ready."""
         frame = av.AudioFrame(self._format, self._layout, frames)
         frame.planes[0].update(data)
         frame.sample_rate = self._rate_hz
-        return _pcm(self._resampler.resample(frame))
+        return self._resampler.process(frame)
 
     def flush(self) -> bytes:
-        return _pcm(self._resampler.resample(None))
+        return self._resampler.flush()
 
 
 class PyavDecoder:
@@ -157,8 +207,7 @@ class PyavDecoder:
         self._limits = limits
         self._meter = ExpansionMeter(limits)
         self._damage = Damage()
-        self._resampler: av.AudioResampler | None = None
-        self._source: tuple[str, str, int] | None = None
+        self._resampler = FrameResampler()
         try:
             self._context = cast(AudioCodecContext, av.CodecContext.create(codec, "r"))
             self._context.thread_count = 1
@@ -194,8 +243,7 @@ class PyavDecoder:
             raise AudioMalformed(f"The {self.codec} audio cannot be read.") from exc
 
     def flush(self) -> bytes:
-        pcm = self._decode(None, 0)
-        return pcm + (_pcm(self._resampler.resample(None)) if self._resampler else b"")
+        return self._decode(None, 0) + self._resampler.flush()
 
     def _decode(self, unit: av.Packet[Any] | None, encoded_bytes: int) -> bytes:
         try:
@@ -214,15 +262,12 @@ class PyavDecoder:
         return b"".join(map(self._convert, frames))
 
     def _convert(self, frame: av.AudioFrame) -> bytes:
-        source = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if source == self._source and self._resampler:
-            return _pcm(self._resampler.resample(frame))
-        # AAC tells only with its first frames whether it doubles the rate or the channels
-        check_sound(frame.sample_rate, frame.layout.nb_channels, self._limits)
-        held = _pcm(self._resampler.resample(None)) if self._resampler else b""
-        self._source, self._resampler = source, _new_resampler()
-        self.rate_hz, self.channels = frame.sample_rate, frame.layout.nb_channels
-        return held + _pcm(self._resampler.resample(frame))
+        sound = (frame.sample_rate, frame.layout.nb_channels)
+        if sound != (self.rate_hz, self.channels):
+            # AAC tells only with its first frames whether it doubles the rate or the channels
+            check_sound(*sound, self._limits)
+            self.rate_hz, self.channels = sound
+        return self._resampler.process(frame)
 
 
 class WholeFileDecoder:
@@ -262,7 +307,7 @@ class WholeFileDecoder:
         check_sound(context.sample_rate, context.channels, self._limits)
         self.info = StreamInfo(self._name, context.name, context.sample_rate, context.channels)
         meter = ExpansionMeter(self._limits)
-        resampler = _new_resampler()
+        resampler = FrameResampler()
         left_s = self._limits.max_whole_seconds
         for packet in container.demux(stream):
             for frame in packet.decode():
@@ -271,8 +316,8 @@ class WholeFileDecoder:
                 if left_s < 0:
                     raise AudioTooLong
                 meter.count(packet.size, seconds)
-                yield _pcm(resampler.resample(frame))
-        yield _pcm(resampler.resample(None))
+                yield resampler.process(frame)
+        yield resampler.flush()
 
 
 def check_sound(rate_hz: int, channels: int, limits: DecodeLimits) -> None:
@@ -295,11 +340,3 @@ def check_sound(rate_hz: int, channels: int, limits: DecodeLimits) -> None:
 def channel_layout(channels: int) -> str:
     """FFmpeg's name of its default layout of so many channels."""
     return f"{channels}c"
-
-
-def _new_resampler() -> av.AudioResampler:
-    return av.AudioResampler("s16", "mono", TARGET.rate_hz, options={"filter_size": "64"})
-
-
-def _pcm(frames: Iterable[av.AudioFrame]) -> bytes:
-    return b"".join(bytes(memoryview(frame.planes[0])[: 2 * frame.samples]) for frame in frames)

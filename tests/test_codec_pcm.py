@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import math
 import struct
+from pathlib import Path
 
 import pytest
 from codec_kit import decoded, fed, likeness_db, opened, pieces, recording
@@ -128,3 +129,12 @@ def test_speech_band_passes_unchanged() -> None:
     low = [round(16_000 * math.sin(2 * math.pi * 1_000 * i / 48_000)) for i in range(48_000)]
     pcm = decoded(struct.pack("<48000h", *low), "pcm", 48_000)
     assert likeness_db(pcm, struct.pack("<16000h", *low[::3])) > 75
+
+
+def test_resampling_starts_no_threads() -> None:
+    """FFmpeg would start one a core for every stream."""
+    chunk = recording("pcm_s16le_48k_250ms")[0]
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    decoders = [opened(chunk, "pcm", 48_000) for _ in range(10)]
+    assert all(decoder.decode(chunk) for decoder in decoders)
+    assert len(list(Path("/proc/self/task").iterdir())) == threads
