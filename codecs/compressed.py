@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from tornado_live import hookimpl
@@ -26,7 +27,9 @@ from ._pyav import PyavDecoder, check_sound
 _ID3_HEAD = 10
 _ID3V1_BYTES = 128
 _FLAC_MAGIC = b"fLaC"
-_UNLABELLED = ("", "application/octet-stream")
+_SYNC = re.compile(rb"\xFF")
+_LANDMARK = re.compile(rb"\xFF|TAG|ID3")
+"""Where to look for sense: a frame's first byte, a tag."""
 
 
 class _FrameDecoder(PushDecoder):
@@ -83,15 +86,18 @@ class _FrameDecoder(PushDecoder):
         """Goes on with the first frame that another one follows; counts what it skips, a byte at least."""
         skipped, pos = 0, 1
         while True:
-            while pos + HEADER_BYTES <= len(debris):
-                count, ended = frames_in_a_row(debris, pos, self._read, 2)
-                if count >= 2 or debris.startswith((b"TAG", b"ID3"), pos):
-                    self._lost_bytes += pos
-                    self._give_back(debris[pos:])
+            end = max(pos, len(debris) - HEADER_BYTES + 1)
+            for at in (found.start() for found in _LANDMARK.finditer(debris, pos)):
+                if at >= end:
+                    break
+                count, ended = frames_in_a_row(debris, at, self._read, 2)
+                if count >= 2 or debris[at] != 0xFF:
+                    self._lost_bytes += at
+                    self._give_back(debris[at:])
                     return
                 if count and not ended:
-                    break
-                pos += 1
+                    end = at
+            pos = end
             if skipped + pos > self._limits.max_pending_bytes:
                 raise AudioMalformed(f"The {self._name} stream is damaged beyond repair.")
             skipped += pos
@@ -187,9 +193,10 @@ def _sniff_frames(read: ReadFrame, labels: tuple[str, ...]) -> Callable[[bytes, 
         if declared.media_type in labels:
             if count:
                 return True
-            return any(frames_in_a_row(head, pos, read, 2)[0] == 2 for pos in range(1, len(head))) or (
-                None if len(head) < SNIFF_BYTES else False
-            )
+            starts = (sync.start() for sync in _SYNC.finditer(head, 1))
+            if any(frames_in_a_row(head, pos, read, 2)[0] == 2 for pos in starts):
+                return True
+            return None if len(head) < SNIFF_BYTES else False
         if count >= 3:
             return True
         return False if ended or not b"\xff".startswith(head[:1]) else None

@@ -160,7 +160,7 @@ class AudioDecoder(Protocol):
 
 
 SNIFF_BYTES = 8192
-"""With so many bytes a `Sniff` must have made up its mind: None counts as False."""
+"""A `Sniff` is shown so many bytes at most, and must have made up its mind by then: None counts as False."""
 
 Sniff = Callable[[bytes, StreamFormat], bool | None]
 """Given the first bytes of a stream: True = mine, False = not mine, None = more bytes are needed."""

@@ -113,7 +113,7 @@ class CodecRegistry:
         """Chooses the codec of a stream by its first bytes, and by its label where it has no header.
 
         Args:
-            head: all bytes of the stream so far, at least one.
+            head: all bytes of the stream so far, at least one; codecs are shown `SNIFF_BYTES` of them.
             declared: what the client says of the stream.
             ended: no more bytes will come, so None is never returned.
 
@@ -126,6 +126,7 @@ class CodecRegistry:
         """
         labelled = next((each.codec for each in self._usable() if names(each.codec, declared)), None)
         certain = ended or len(head) >= SNIFF_BYTES
+        head = head[:SNIFF_BYTES]
         headerless = labelled is not None and labelled.headerless
         for loaded in self._strong if headerless else self._strong + self._weak:
             verdict = self._sniff(loaded, head, declared)
@@ -145,7 +146,8 @@ class CodecRegistry:
 
         Only magics that do not occur by chance inside another stream count.
         """
-        return any(self._sniff(loaded, chunk, declared) for loaded in self._strong)
+        head = chunk[:SNIFF_BYTES]
+        return any(self._sniff(loaded, head, declared) for loaded in self._strong)
 
     def open(self, codec: Codec, declared: StreamFormat, limits: DecodeLimits) -> GuardedDecoder:
         """Makes the decoder of a new stream; whatever the plugin does, it raises `LiveError` only.

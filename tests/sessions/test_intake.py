@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from support import until
 
 from sessions.fakes import FakeCodecs
-from tornado_live.audio import StreamFormat
+from tornado_live.audio import Codec, DecodeLimits, StreamFormat
 from tornado_live.errors import AudioHeaderMissing, AudioMalformed, AudioTooFast
+from tornado_live.plugins import CodecRegistry
 from tornado_live.sessions import intake as intake_module
 from tornado_live.sessions.intake import Chunk, Intake, IntakePolicy
 
@@ -22,7 +26,7 @@ class Taken:
     """What came out of an intake."""
 
     def __init__(
-        self, codecs: FakeCodecs | None = None, policy: IntakePolicy = IntakePolicy(), **more
+        self, codecs: FakeCodecs | CodecRegistry | None = None, policy: IntakePolicy = IntakePolicy(), **more
     ) -> None:
         self.pieces: list[tuple[bytes, int | None]] = []
         self.gaps: list[tuple[int, int]] = []
@@ -165,6 +169,142 @@ async def test_a_blocking_codec_is_never_called_on_the_event_loop() -> None:
     assert not chunk.done.done()
     await chunk.done
     assert taken.pcm == b"aa"
+
+
+SLOW_PLUGIN = """
+import time
+from tornado_live import hookimpl
+from tornado_live.audio import Codec, StreamInfo
+from tornado_live.errors import AudioMalformed
+
+class Slow:
+    init_segment = b""
+    info = StreamInfo("slow", "slow", 16_000, 1)
+
+    def decode(self, data):
+        self.damaged = data.endswith(b"!!")
+        return data.removeprefix(b"SLOW")
+
+    def flush(self):
+        time.sleep(FLUSH_S)
+        if self.damaged:
+            raise AudioMalformed
+        return b"<>"
+
+@hookimpl
+def tornado_live_codecs():
+    return [Codec("slow", "a test", (), lambda head, declared: head.startswith(b"SLOW"),
+                  lambda declared, limits: Slow())]
+"""
+SLOW = StreamFormat("slow")
+
+
+def slow_plugin(folder: Path, flush_s: float = 0.1) -> CodecRegistry:
+    """The built-in codecs, and a third party's whose `flush` takes its time."""
+    (folder / "slow.py").write_text(SLOW_PLUGIN.replace("FLUSH_S", str(flush_s)))
+    return CodecRegistry.load(plugins_dir=str(folder))
+
+
+@contextlib.asynccontextmanager
+async def longest_pause() -> AsyncIterator[list[float]]:
+    """The longest time for which the event loop called nobody, in seconds, to be read afterwards."""
+    pauses: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.01)
+            pauses.append(time.monotonic() - began)
+
+    ticking = asyncio.create_task(tick())
+    longest: list[float] = []
+    try:
+        yield longest
+    finally:
+        await asyncio.sleep(0.02)
+        ticking.cancel()
+        longest.append(max(pauses))
+
+
+@pytest.mark.gen_test
+async def test_end_of_a_blocking_stream_in_mid_session_does_not_stall_the_loop(tmp_path: Path) -> None:
+    taken = Taken(slow_plugin(tmp_path, flush_s=1.0))
+    acknowledged: list[Chunk] = []
+    async with longest_pause() as pause:
+        sent = [taken.offer(data, seq, SLOW) for seq, data in enumerate([b"SLOWaa", b"bb", b"SLOWcc", b"dd"])]
+        for chunk in sent:
+            chunk.done.add_done_callback(lambda _, chunk=chunk: acknowledged.append(chunk))
+        await asyncio.gather(*(chunk.done for chunk in sent))
+    assert taken.pieces == [(b"aa", 0), (b"bb", 1), (b"<>", None), (b"cc", 2), (b"dd", 3)]
+    assert acknowledged == sent
+    assert pause[0] < 0.5
+
+
+@pytest.mark.gen_test
+async def test_nothing_overtakes_the_end_of_a_blocking_stream(tmp_path: Path) -> None:
+    taken = Taken(slow_plugin(tmp_path))
+    await taken.offer(b"SLOWaa", declared=SLOW).done
+    next_stream = taken.offer(b"SLOWbb", declared=SLOW)
+    after: list[bytes] = []
+    taken.intake.after_queued(lambda: after.append(taken.pcm))
+    await taken.intake.finish()
+    assert next_stream.done.done()
+    assert after == [b"aa<>bb"]
+    assert taken.pcm == b"aa<>bb<>"
+
+
+@pytest.mark.gen_test
+async def test_end_of_a_blocking_stream_that_cannot_be_decoded_costs_itself_only(tmp_path: Path) -> None:
+    taken = Taken(slow_plugin(tmp_path))
+    await taken.offer(b"SLOWaa!!", 0, SLOW).done
+    await taken.offer(b"SLOWbb", 1, SLOW).done
+    assert taken.pieces == [(b"aa!!", 0), (b"bb", 1)]
+
+
+@pytest.mark.gen_test
+async def test_closing_does_not_wait_for_the_end_of_a_blocking_stream(tmp_path: Path) -> None:
+    taken = Taken(slow_plugin(tmp_path))
+    await taken.offer(b"SLOWaa", declared=SLOW).done
+    next_stream = taken.offer(b"SLOWbb", declared=SLOW)
+    await asyncio.sleep(0)
+    taken.intake.close()
+    assert next_stream.done.done()
+    assert taken.pcm == b"aa"
+
+
+class SilentDecoder:
+    """Takes everything, gives nothing, and notes the sizes of what it got."""
+
+    blocking, info, init_segment = False, None, b""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def decode(self, data: bytes) -> bytes:
+        self.sizes.append(len(data))
+        return b""
+
+    def flush(self) -> bytes:
+        return b""
+
+
+class SilentCodecs(FakeCodecs):
+    """Has one decoder for all streams."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = SilentDecoder()
+
+    def open(self, codec: Codec, declared: StreamFormat, limits: DecodeLimits) -> SilentDecoder:  # type: ignore[override]
+        return self.decoder
+
+
+@pytest.mark.gen_test
+async def test_a_large_chunk_without_audio_is_taken_in_bounded_slices() -> None:
+    codecs = SilentCodecs()
+    await Taken(codecs).offer(bytes(2**20)).done
+    assert sum(codecs.decoder.sizes) == 2**20
+    assert max(codecs.decoder.sizes) == intake_module.MAX_SLICE_BYTES
 
 
 @pytest.mark.gen_test

@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 SLICE_S = 0.3
 MIN_SLICE_BYTES = 256
 FIRST_SLICE_BYTES = 1024
+MAX_SLICE_BYTES = 64 * 2**10
+"""Of what holds no audio: a full slice of empty elements keeps the event loop for some 30 ms."""
+
 MAX_QUEUED_BYTES = 4 * 2**20
 MAX_EARLY_CHUNKS = 64
 GAP_WAIT_S = 1.0
@@ -166,10 +169,9 @@ class Intake:
         if self._decoder is None and self._head:
             short = self._open(self._codecs.recognise(self._head, self._declared, ended=True))
             if short is not None:
-                self._passed(short.decode(self._head), len(self._head), None)
-        if self._decoder is not None and self._decoder.blocking:
-            decoder, self._decoder = self._decoder, None
-            self._passed(await asyncio.to_thread(decoder.flush), 0, None)
+                pcm = await asyncio.to_thread(short.decode, self._head)
+                self._passed(pcm, len(self._head), None)
+        await self._flush_blocking()
         self._end_stream()
 
     def close(self, error: LiveError | None = None) -> None:
@@ -237,10 +239,12 @@ class Intake:
 
     @property
     def _slice_bytes(self) -> int:
-        """So many encoded bytes hold about `SLICE_S` of this stream's audio."""
+        """So many encoded bytes hold about `SLICE_S` of this stream's audio, or less."""
         if self._stream_s < SLICE_S:
-            return max(FIRST_SLICE_BYTES, self._bytes_in)
-        return max(MIN_SLICE_BYTES, int(SLICE_S * 1.5 * self._bytes_in / self._stream_s))
+            slice_bytes = max(FIRST_SLICE_BYTES, self._bytes_in)
+        else:
+            slice_bytes = max(MIN_SLICE_BYTES, int(SLICE_S * 1.5 * self._bytes_in / self._stream_s))
+        return min(MAX_SLICE_BYTES, slice_bytes)
 
     def _debt_s(self) -> float:
         """Seconds until the decoded audio is within its credit."""
@@ -251,10 +255,14 @@ class Intake:
         return (self.decoded_s - policy.credit_burst_s) / policy.credit_rate - elapsed_s
 
     def _decode_at_once(self, chunk: Chunk) -> bool:
-        """False: its decoder must not be called on the event loop."""
+        """False: a decoder is to be called that must not be on the event loop."""
+        if self._is_blocking():
+            return False
         try:
-            self._begin(chunk)
-            if self._decoder is not None and self._decoder.blocking:
+            if self._needs_decoder(chunk):
+                self._end_stream()
+                self._begin(chunk)
+            if self._is_blocking():
                 return False
             pcm = self._decoder.decode(self._take_head(chunk)) if self._decoder is not None else b""
             self._passed(pcm, len(chunk.data), chunk.seq)
@@ -266,7 +274,9 @@ class Intake:
 
     async def _decode_slowly(self, chunk: Chunk) -> None:
         try:
-            self._begin(chunk)
+            if self._needs_decoder(chunk):
+                await self._end_stream_slowly()
+                self._begin(chunk)
             decoder = self._decoder
             if decoder is None:
                 self._passed(b"", len(chunk.data), chunk.seq)
@@ -292,17 +302,22 @@ class Intake:
             yield data[start:end], end >= len(data)
             start = end
 
-    def _begin(self, chunk: Chunk) -> None:
-        """Sees to it that the decoder is the one for this chunk; None while more bytes are needed."""
+    def _is_blocking(self) -> bool:
+        return self._decoder is not None and self._decoder.blocking
+
+    def _needs_decoder(self, chunk: Chunk) -> bool:
+        """Whether the chunk begins a stream or goes on with a header; to be asked once of each."""
         if chunk.begun:
-            return
+            return False
         chunk.begun = True
-        data, declared = chunk.data, chunk.declared
-        if self._decoder is not None and not self._ends_stream(data, declared):
-            return
+        return self._decoder is None or self._ends_stream(chunk.data, chunk.declared)
+
+    def _begin(self, chunk: Chunk) -> None:
+        """Opens the decoder of the stream that the chunk belongs to; none while more bytes are needed."""
+        declared = chunk.declared
         if not self._head:
-            self._end_stream()
-        self._head += data
+            self._bytes_in, self._stream_s = 0, 0.0
+        self._head += chunk.data
         self._declared = declared
         try:
             codec = self._codecs.recognise(self._head, declared)
@@ -341,19 +356,35 @@ class Intake:
 
     def _end_stream(self) -> None:
         decoder, self._decoder = self._decoder, None
-        self._head, self._bytes_in, self._stream_s = b"", 0, 0.0
         if decoder is None:
             return
         try:
             self._passed(decoder.flush(), 0, None)
         except LiveError as exc:
-            log.info("stream_end_not_decodable", extra={"code": exc.code})
+            _log_lost_end(exc)
+
+    async def _end_stream_slowly(self) -> None:
+        try:
+            await self._flush_blocking()
+        except LiveError as exc:
+            _log_lost_end(exc)
+        self._end_stream()
+
+    async def _flush_blocking(self) -> None:
+        """Ends the stream, if its decoder must not be called on the event loop."""
+        if self._decoder is not None and self._decoder.blocking:
+            decoder, self._decoder = self._decoder, None
+            self._passed(await asyncio.to_thread(decoder.flush), 0, None)
 
     def _failed(self, chunk: Chunk, error: LiveError) -> None:
         if isinstance(error, AudioError) and not isinstance(error, AudioTooFast):
             self._decoder, self._head = None, b""
         if not chunk.done.done():
             chunk.done.set_exception(error)
+
+
+def _log_lost_end(error: LiveError) -> None:
+    log.info("stream_end_not_decodable", extra={"code": error.code})
 
 
 def _resolve(chunk: Chunk, error: LiveError | None = None) -> None:
