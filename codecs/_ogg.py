@@ -85,6 +85,7 @@ class OggDemuxer:
             raw = buffer[pos:end]
             if raw[4] or checksum(raw) != raw[22:26]:
                 self._count_debris(1)
+                self._lost_run += len(raw)  # false pages may overlap: each costs its checksum
                 pos += 1
                 continue
             self._lost_run = 0

@@ -54,6 +54,8 @@ _KNOWN_PREFIXES = {
 _FIRST_BYTES = {prefix[0] for prefix in _KNOWN_PREFIXES}
 
 _LANDMARKS = {EBML, CLUSTER, SIMPLE_BLOCK, BLOCK_GROUP}
+MAX_FALSE_STARTS = 1000
+"""So often debris may look like a block; each look costs some 20 µs."""
 _CANDIDATES = re.compile(rb"[\x1A\x1F\xA3\xA0]")
 """Where to look for sense after a loss: elements that can be told from debris, and their first bytes."""
 
@@ -108,6 +110,7 @@ class WebmDemuxer:
         self._lost = False
         self._lost_run = 0
         self._lost_before = 0
+        self._false_starts = 0
 
     @property
     def lost_bytes(self) -> int:
@@ -152,10 +155,13 @@ class WebmDemuxer:
                 if self._lost:
                     pos += 1
                     self._lost_run += 1
+                    self._false_starts += 1
+                    if self._false_starts > MAX_FALSE_STARTS:
+                        raise AudioMalformed("The WebM stream is damaged beyond repair.") from None
                 else:
                     # Chromium ends its chunks one byte into a block: this may be the rest of one.
                     buffer, pos = b"\xa3" + buffer[pos:], 0
-                    self._lost, self._lost_run = True, -1
+                    self._lost, self._lost_run, self._false_starts = True, -1, 0
             else:
                 self._found_sense()
                 yield from found

@@ -96,6 +96,10 @@ def mp4_file(samples: int) -> bytes:
 EBML_LACE = b"\xff\x82" + b"\xbf" * 254 + 256 * DTX
 """256 frames of 2 bytes."""
 
+FALSE_BLOCKS = b"\xa3\x84\x81\0" * 32_000
+FALSE_LACES = b"\xa3\x40\xff\x81\0\0\x82\xfe" * 16_000
+FALSE_PAGES = (b"OggS\0" + b"\xff" * 22) * 5_000
+
 NESTED = bytes.fromhex("1F43B675 01FFFFFFFFFFFFFF") * 20_000
 BOMBS = {
     "2-byte packets of 120 ms": Bomb(blocks(DTX, 500), AudioBomb),
@@ -132,6 +136,9 @@ BOMBS = {
     "noise that claims nothing": Bomb(NOISE, UnsupportedAudio),
     "noise in WebM": Bomb(webm.header() + NOISE, AudioMalformed),
     "noise in Ogg": Bomb(b"".join(recording("ff_ogg_opus_250ms")[:4]) + NOISE, AudioMalformed),
+    "false blocks in WebM": Bomb(blocks(SILENCE, 3) + 65 * b"\0" + FALSE_BLOCKS, AudioMalformed),
+    "false laced blocks in WebM": Bomb(blocks(SILENCE, 3) + 65 * b"\0" + FALSE_LACES, AudioMalformed),
+    "false pages in Ogg": Bomb(b"".join(recording("ff_ogg_opus_250ms")[:4]) + FALSE_PAGES, AudioMalformed),
     "noise in MP4": Bomb(mp4.header() + NOISE, AudioMalformed),
     "noise in an MP4 file": Bomb(FTYP + NOISE, AudioMalformed),
     "noise in MP3": Bomb(MP3 + NOISE, AudioMalformed),
