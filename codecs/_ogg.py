@@ -17,6 +17,8 @@ from tornado_live.audio import DecodeLimits
 from tornado_live.errors import AudioMalformed
 
 MAGIC = b"OggS"
+MAX_FALSE_BYTES = 4 * 2**20
+"""So much may be checksummed in vain in a row: 3 ms."""
 
 _PAGE = struct.Struct("<4sBBqIIIB")
 _CONTINUED, _BEGINS, _ENDS = 1, 2, 4
@@ -65,6 +67,7 @@ class OggDemuxer:
         self._packet_is_cut = False
         self._recent: deque[tuple[int, int]] = deque(maxlen=16)
         self._lost_run = 0
+        self._false_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[OggPage]:
         """Takes the next bytes; yields the pages that are complete.
@@ -85,10 +88,10 @@ class OggDemuxer:
             raw = buffer[pos:end]
             if raw[4] or checksum(raw) != raw[22:26]:
                 self._count_debris(1)
-                self._lost_run += len(raw)  # false pages may overlap: each costs its checksum
+                self._count_false(raw)
                 pos += 1
                 continue
-            self._lost_run = 0
+            self._lost_run = self._false_bytes = 0
             pos = end
             page = self._page(raw)
             if page is not None:
@@ -109,6 +112,12 @@ class OggDemuxer:
         self.lost_bytes += size
         self._lost_run += size
         if self._lost_run > self._limits.max_pending_bytes:
+            raise AudioMalformed("The Ogg stream is damaged beyond repair.")
+
+    def _count_false(self, page: bytes) -> None:
+        """False pages may overlap: each costs a checksum over all that it claims to be."""
+        self._false_bytes += len(page)
+        if self._false_bytes > MAX_FALSE_BYTES:
             raise AudioMalformed("The Ogg stream is damaged beyond repair.")
 
     def _page(self, raw: bytes) -> OggPage | None:

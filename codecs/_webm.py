@@ -54,10 +54,11 @@ _KNOWN_PREFIXES = {
 _FIRST_BYTES = {prefix[0] for prefix in _KNOWN_PREFIXES}
 
 _LANDMARKS = {EBML, CLUSTER, SIMPLE_BLOCK, BLOCK_GROUP}
-MAX_FALSE_STARTS = 1000
-"""So often debris may look like a block; each look costs some 20 µs."""
 _CANDIDATES = re.compile(rb"[\x1A\x1F\xA3\xA0]")
 """Where to look for sense after a loss: elements that can be told from debris, and their first bytes."""
+
+MAX_FALSE_STARTS = 1000
+"""So often in a row debris may look like a block; each look costs some 20 µs."""
 
 _UNKNOWN_SIZE_SEGMENT = bytes.fromhex("18538067 01FFFFFFFFFFFFFF")
 _PLAIN_FLAGS = (0x80, 0x00)
@@ -65,7 +66,7 @@ _PLAIN_FLAGS = (0x80, 0x00)
 
 def _plain_head(size_byte: int) -> tuple[Callable[[bytes, int], tuple[Any, ...]], int, int]:
     """How to read the head of a block whose size begins so: what unpacks size, track, time and flags; the
-    width of the size in bytes, and its largest value. No recorder writes sizes of other widths."""
+    width of the size in bytes, and its largest value. Other widths are left to `_element`."""
     width = 9 - size_byte.bit_length()
     field = {1: "B", 2: "H", 4: "I", 8: "Q"}.get(width)
     if field is None:
@@ -181,7 +182,7 @@ class WebmDemuxer:
             if (
                 track != self._track_byte
                 or flags not in _PLAIN_FLAGS
-                or not begin < end <= begin + self._limits.max_block_bytes
+                or not begin < end <= begin - 4 + self._limits.max_block_bytes
                 or (end < length and buffer[end] not in _FIRST_BYTES)
             ):
                 break

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from tornado_live import hookimpl
-from tornado_live.audio import SNIFF_BYTES, TARGET, Codec, DecodeLimits, StreamFormat, StreamInfo
+from tornado_live.audio import SNIFF_BYTES, TARGET, Codec, DecodeLimits, StreamFormat, StreamInfo, begins_with
 from tornado_live.errors import AudioMalformed
 
 from ._flac import STREAMINFO_BYTES, open_flac
@@ -213,13 +213,6 @@ def _sniff_mp3(head: bytes, declared: StreamFormat) -> bool | None:
     return _sniff_mp3_frames(head, declared)
 
 
-def _sniff_flac(head: bytes, declared: StreamFormat) -> bool | None:
-    """`fLaC`."""
-    if len(head) < len(_FLAC_MAGIC):
-        return None if _FLAC_MAGIC.startswith(head) else False
-    return head.startswith(_FLAC_MAGIC)
-
-
 _MP3_TYPES, _MP3_LABELS = ("audio/mpeg", "audio/mp3", "audio/x-mp3"), ("mpeg",)
 _AAC_TYPES, _AAC_LABELS = ("audio/aac", "audio/aacp", "audio/x-aac", "audio/x-hx-aac-adts"), ("adts",)
 _sniff_mp3_frames = _sniff_frames(mp3_frame, ("mp3", *_MP3_TYPES, *_MP3_LABELS))
@@ -232,7 +225,7 @@ def tornado_live_codecs() -> list[Codec]:
             name="flac",
             summary="FLAC without a container",
             mime_types=("audio/flac", "audio/x-flac"),
-            sniff=_sniff_flac,
+            sniff=begins_with(_FLAC_MAGIC),
             open=lambda declared, limits: FlacDecoder(limits),
             engine="PyAV",
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import struct
 import tracemalloc
 from collections.abc import Iterable
@@ -118,6 +120,21 @@ def test_other_streams_in_the_file_are_skipped() -> None:
     video = page(0, b"\x80theora" + bytes(30), flags=2, serial=1) + page(1, bytes(3000), serial=1)
     sound = stream([page(2, PACKET, granule=960)])
     assert decoded(video[:58] + sound + video[58:]) == decoded(sound) != b""
+
+
+def test_two_damaged_pages_in_a_row_cost_their_own_audio_only() -> None:
+    """FLAC in pages of some 50 kB: two of them are more than the patience for bytes without sense."""
+    whole = encoded(
+        "ogg", "-c:a", "flac", "-ac", "2", "-ar", "96000", "-page_duration", "9000000", seconds=11.0
+    )
+    starts = [found.start() for found in re.finditer(b"OggS", whole)]
+    sizes = [b - a for a, b in itertools.pairwise(starts)]
+    first = next(n for n in range(3, len(sizes) - 1) if sizes[n] + sizes[n + 1] > 100_000)
+    damaged = bytearray(whole)
+    for number in (first, first + 1):
+        damaged[starts[number] + 1000] ^= 1
+    lost_s = (len(decoded(whole)) - len(decoded(bytes(damaged)))) / (1000 * MS)
+    assert 0 < lost_s < 4.0
 
 
 def test_picture_among_the_comments_is_not_kept() -> None:

@@ -137,4 +137,4 @@ def test_resampling_starts_no_threads() -> None:
     threads = len(list(Path("/proc/self/task").iterdir()))
     decoders = [opened(chunk, "pcm", 48_000) for _ in range(10)]
     assert all(decoder.decode(chunk) for decoder in decoders)
-    assert len(list(Path("/proc/self/task").iterdir())) == threads
+    assert len(list(Path("/proc/self/task").iterdir())) <= threads

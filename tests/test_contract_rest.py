@@ -258,6 +258,20 @@ async def test_a_repeated_seq_is_answered_and_not_fed_twice(make_server, scripte
     assert (status, answer["success"]) == (200, True)
     data = (await api(server, f"/session/{START['session_id']}/status"))[1]["data"]
     assert data["audio"]["seconds"] == pytest.approx(0.1)
+    assert data["audio"]["lostBytes"] == 0
+
+
+@pytest.mark.gen_test
+async def test_the_status_says_how_many_bytes_made_no_sense(make_server, scripted_ears):
+    server = await make_server(scripted_ears, audio={"transcribe_wait": 0.05, "transcribe_max": 0.3})
+    await api(server, "/session/start", START)
+    for number, piece in enumerate(chunks("webm_opus_250ms")[:8]):
+        sent = bytes(300) if number == 5 else piece
+        body = {"session_id": START["session_id"], "audio_data": b64(sent), "format": "webm"}
+        await api(server, "/transcribe", body)
+    data = (await api(server, f"/session/{START['session_id']}/status"))[1]["data"]
+    assert data["audio"]["container"] == "webm"
+    assert 300 <= data["audio"]["lostBytes"] < 2_000
 
 
 @pytest.mark.gen_test

@@ -238,7 +238,8 @@ async def test_a_reply_that_is_stopped_says_what_was_heard_of_it(server, connect
     await socket.send({"type": "playback", "turn_id": turn_id, "played_ms": 60_000})
     await socket.send({"type": "cancel"})
     stopped = (await socket.message_of("interrupted"))["data"]
-    assert (stopped["turnId"], stopped["heardMs"]) == (turn_id, 60_000)
+    assert stopped["turnId"] == turn_id
+    assert 0 < stopped["heardMs"] < 60_000
     assert stopped["heardText"].startswith(heard)
 
 

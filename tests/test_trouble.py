@@ -97,3 +97,19 @@ async def test_a_client_that_leaves_while_starting_leaves_nothing(make_server, f
     await until(lambda: not server.services.registry.live, timeout_s=30)
     await asyncio.sleep(0)
     assert (await api(server, "/session/gone/status"))[1]["data"]["status"] in ("failed", "ended")
+
+
+@pytest.mark.gen_test
+async def test_a_model_that_answers_nothing_is_nudged_once_where_the_settings_say_so(
+    make_server, faulty, connect
+):
+    server = await make_server(faulty, gemini=at(faulty, "empty-turns") | {"nudge": "Please answer."})
+    socket = await connect(server)
+    await socket.start()
+    await socket.send({"type": "text", "text": "hello?"})
+    failed = await socket.message_of("turn_failed", timeout_s=20)
+    assert failed["data"]["reason"] == "empty"
+    journal = list(faulty.journal)
+    connection = journal[-1]["connection"]
+    said = [entry["what"] for entry in journal if (entry["connection"], entry["dir"]) == (connection, "in")]
+    assert said == ["setup", "realtimeInput.text", "realtimeInput.text"]

@@ -63,6 +63,7 @@ from tornado_live.upstream.base import HistoryTurn, LinkEvent, UpstreamSetup, Vo
 from tornado_live.upstream.gemini import GeminiConnector
 from tornado_live.upstream.link import Link
 from tornado_live.upstream.models import ModelCatalogue, ModelProfile, adapt
+from tornado_live.upstream.policy import LinkPolicy
 from tornado_live.web import static_path
 
 log = logging.getLogger(__name__)
@@ -265,7 +266,10 @@ class LiveServer:
             history: Callable[[], list[HistoryTurn]],
             handle: str | None,
         ) -> Link:
-            return Link(self._connector, setup, profile, on_event, history=history, handle=handle)
+            policy = LinkPolicy(nudge=settings.gemini.nudge)
+            return Link(
+                self._connector, setup, profile, on_event, history=history, handle=handle, policy=policy
+            )
 
         return Session(
             replace(record, model=asked, served_model=profile.name),

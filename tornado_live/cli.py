@@ -233,6 +233,8 @@ def convert(
     from tornado_live.convert import convert
     from tornado_live.errors import LiveError
 
+    if source.exists() and target.exists() and source.samefile(target):
+        raise typer.BadParameter("it is IN; name another file.", param_hint="OUT")
     codecs = _codecs(config)
     declared = _declared(codecs, source, format, sample_rate, channels)
     size = source.stat().st_size if source != Path("-") else None

@@ -19,8 +19,10 @@ from tornado_live.plugins import CodecRegistry
 
 PIECE_BYTES = 64 * 1024
 
-OWN_FILES = DecodeLimits(max_whole_bytes=2**30, max_whole_seconds=4 * 3600.0)
-"""What a file of one's own may be, where its format has to be decoded as a whole."""
+OWN_FILES = DecodeLimits(
+    max_block_bytes=2**24, max_pending_bytes=2**25, max_whole_bytes=2**30, max_whole_seconds=4 * 3600.0
+)
+"""What a file of one's own may be: recorders make no larger blocks than the server takes, studios do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ def convert(
 
     Args:
         in_path: any audio that the codecs take; `-` is standard input.
-        out_path: what to write; it is replaced. `-` is standard output, which gets the whole at the end.
+        out_path: what to write, not `in_path`; it is replaced. `-` is standard output, which gets the
+            whole at the end.
         on_progress: told how many more bytes have been read, again and again.
         declared: what the file is, for audio without a header; by default its name's ending says so.
         limits: by default `OWN_FILES`.

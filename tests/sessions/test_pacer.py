@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 
 import pytest
 from support import until
 
+from tornado_live.audio import REPLY
 from tornado_live.sessions.pacer import Pacer
 from tornado_live.sessions.transcript import Exchange
 
@@ -18,16 +20,16 @@ PIECE = bytes(4800)
 
 @pytest.mark.gen_test
 async def test_the_lead_is_released_at_once_and_the_rest_as_it_is_played() -> None:
-    released: list[float] = []
-    pacer = Pacer(0.3, lambda exchange, pcm: released.append(time.monotonic()))
+    released: list[tuple[float, int]] = []
+    pacer = Pacer(0.3, lambda exchange, pcm: released.append((time.monotonic(), len(pcm))))
     began = time.monotonic()
     for _ in range(8):
         pacer.add(EXCHANGE, PIECE)
-    assert len(released) == 4
+    assert len(released) == 3
     await pacer.played(EXCHANGE)
-    ahead_s = [4 * 0.1 + 0.2 * n - (at - began) for n, at in enumerate(released[4:])]
-    assert len(ahead_s) == 2
-    assert max(ahead_s) <= 0.3
+    seconds = list(itertools.accumulate(REPLY.seconds(size) for _, size in released))
+    assert seconds[-1] == pytest.approx(0.8)
+    assert max(given - (at - began) for given, (at, _) in zip(seconds, released, strict=True)) <= 0.3
 
 
 @pytest.mark.gen_test
@@ -63,7 +65,7 @@ async def test_after_a_pause_the_lead_begins_anew() -> None:
     await asyncio.sleep(0.3)
     for _ in range(2):
         pacer.add(EXCHANGE, PIECE)
-    assert len(released) == 3
+    assert len(released) == 2
 
 
 @pytest.mark.gen_test

@@ -95,16 +95,23 @@ async def test_another_process_goes_on_with_the_conversation_by_its_handle() -> 
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("age_s", [3.0, 7300.0])
-async def test_a_handle_older_than_the_last_turn_or_than_google_keeps_it_is_not_used(age_s: float) -> None:
+@pytest.mark.parametrize(("age_s", "turns"), [(3.0, 0), (7300.0, 1)])
+async def test_a_handle_older_than_the_last_turn_or_than_google_keeps_it_is_not_used(
+    age_s: float, turns: int
+) -> None:
     store = FakeStore()
     now = time.time()
     session = await registry(store, duration_s=10_000).start("me", "label", OPTIONS)
     record = store.sessions[session.key]
     store.sessions[session.key] = replace(
-        record, started_at=now - 8000, handle="old", handle_at=now - age_s, expires_at=now + 100
+        record,
+        started_at=now - 8000,
+        handle="old",
+        handle_at=now - age_s,
+        handle_turns=turns,
+        expires_at=now + 100,
     )
-    store.kept.append(TurnRecord(session.key, "t1", "user", "said since", 0, (8000 - 2) * 1000))
+    store.kept.append(TurnRecord(session.key, "t1", "user", "said since", 0, 2000))
     after = await registry(store).find("me", "label")
     assert after.link.handle is None
     assert [turn.text for turn in after.link.history()] == ["said since"]

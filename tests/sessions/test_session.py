@@ -274,4 +274,112 @@ async def test_an_interruption_says_what_was_heard_where_the_client_reports_its_
     session.played("t1", 1_200)
     session.played("t0", 9_000)
     tell(session, Interrupted())
-    assert reader.notice("interrupted") == {"turnId": "t1", "heardMs": 1_200, "heardText": "One, two, "}
+    assert reader.notice("interrupted") == {"turnId": "t1", "heardMs": 1_200, "heardText": "One, two,"}
+
+
+async def heard(session: Session, seconds: float = 0.1) -> tuple[int, int]:
+    """Has so much loud audio come, and returns when it began and ended."""
+    chunk = Chunk(b"\x00\x20" * round(16_000 * seconds), StreamFormat("pcm"))
+    session.feed(chunk)
+    await chunk.done
+    ended_ms = session.now_ms
+    return ended_ms - round(seconds * 1000), ended_ms
+
+
+@pytest.mark.gen_test
+async def test_a_turn_began_when_it_was_said_even_if_the_reply_came_before_its_words() -> None:
+    session, _ = await opened()
+    await asyncio.sleep(0.3)
+    began_ms, ended_ms = await heard(session)
+    await asyncio.sleep(0.2)
+    tell(session, TextDelta("yes"), InputTranscript("said before"), TurnComplete())
+    await until(lambda: session.transcript.turns)
+    said = session.transcript.turns[0]
+    assert (said.start_ms, said.end_ms) == pytest.approx((began_ms, ended_ms), abs=20)
+
+
+@pytest.mark.gen_test
+async def test_speech_that_a_typed_turn_overtook_keeps_its_time() -> None:
+    session, _ = await opened()
+    await asyncio.sleep(0.2)
+    _, ended_ms = await heard(session)
+    session.send_text("typed")
+    tell(session, TextDelta("yes"), TurnComplete())
+    await until(lambda: session.transcript.turns)
+    await asyncio.sleep(0.2)
+    tell(session, InputTranscript("spoken"), TurnComplete())
+    await until(lambda: len(session.transcript.turns) == 3)
+    typed, _, spoken = session.transcript.turns
+    assert typed.start_ms <= spoken.start_ms <= session.now_ms - 200
+    assert spoken.end_ms == pytest.approx(max(ended_ms, spoken.start_ms), abs=20)
+
+
+@pytest.mark.gen_test
+async def test_what_was_loud_in_a_turn_does_not_begin_the_next() -> None:
+    session, _ = await opened()
+    await heard(session, 1.5)
+    tell(session, InputTranscript("one"), TextDelta("yes"))
+    await asyncio.sleep(0.2)
+    await heard(session, 0.1)
+    tell(session, Interrupted(), TurnComplete())
+    await until(lambda: session.transcript.turns)
+    began_ms, _ = await heard(session, 0.1)
+    tell(session, InputTranscript("two"), TurnComplete())
+    await until(lambda: len(session.transcript.turns) == 3)
+    assert began_ms - 250 <= session.transcript.turns[2].start_ms <= began_ms + 20
+
+
+@pytest.mark.gen_test
+async def test_words_of_different_utterances_do_not_touch() -> None:
+    session, _ = await opened()
+    tell(session, InputTranscript("one"), TextDelta("Yes."), TurnComplete(idle=False))
+    tell(session, InputTranscript("two"), TextDelta("No."), TurnComplete())
+    await until(lambda: len(session.transcript.turns) == 2)
+    assert [turn.text for turn in session.transcript.turns] == ["one two", "Yes. No."]
+    session.send_text("typed")
+    tell(session, InputTranscript("spoken"), TurnComplete())
+    await until(lambda: len(session.transcript.turns) == 3)
+    assert session.transcript.turns[2].text == "typed spoken"
+    tell(session, InputTranscript("first."))
+    await asyncio.sleep(0.6)
+    tell(session, InputTranscript("Second"), InputTranscript("."), TurnComplete())
+    await until(lambda: len(session.transcript.turns) == 4)
+    assert session.transcript.turns[3].text == "first. Second."
+
+
+@pytest.mark.gen_test
+async def test_pieces_of_a_word_are_joined_however_late_they_come() -> None:
+    session, _ = await opened()
+    tell(session, InputTranscript("my"), InputTranscript(" fel"))
+    await asyncio.sleep(0.6)
+    tell(session, InputTranscript("low"), TurnComplete())
+    await until(lambda: session.transcript.turns)
+    assert session.transcript.turns[0].text == "my fellow"
+
+
+SPOKEN = AudioDelta(bytes(48_000 * 5))
+"""Five seconds."""
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("by_model", [True, False])
+async def test_a_complete_reply_can_be_stopped_while_it_is_played(by_model: bool) -> None:
+    session, reader = await opened(modality="audio", audio_delivery="stream")
+    for _ in range(3):
+        tell(session, SPOKEN)
+    tell(session, OutputTranscript("a long answer"), TurnComplete())
+    await until(lambda: session.transcript.turns)
+    assert session.busy
+    session.played("t1", 1_000)
+    if by_model:
+        tell(session, Interrupted(), TurnComplete())
+    else:
+        session.cancel_reply()
+    assert reader.notice("interrupted")["heardMs"] == 1_000
+    await until(lambda: not session.busy)
+    pieces = len(reader.events)
+    await until(lambda: session.settled)
+    assert "turn_complete" not in reader.notices
+    assert len(reader.finals) == 1
+    await asyncio.sleep(0.3)
+    assert len(reader.events) == pieces

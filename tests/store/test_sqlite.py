@@ -257,7 +257,7 @@ async def test_a_file_of_an_older_version_keeps_its_records(tmp_path: Path, vers
         for statement in (statement for step in MIGRATIONS[:version] for statement in step):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {version}")
-        columns = {column: value for column, value in asdict(old).items() if value != ""}
+        columns = {column: value for column, value in asdict(old).items() if value not in ("", 0)}
         columns |= {name: json.dumps(columns[name]) for name in ("options", "usage")}
         marks = ", ".join("?" * len(columns))
         db.execute(f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({marks})", (*columns.values(),))

@@ -31,6 +31,9 @@ from tornado_live.upstream.base import (
 
 FRESH_AUDIO_S = 2.0
 LATE_TRANSCRIPT_S = 0.2
+NEXT_TURN_MS = 1000
+"""What was loud so shortly before a turn is complete may be the beginning of the next one."""
+UTTERANCE_PAUSE_MS = 500
 
 
 class Exchanges:
@@ -65,6 +68,8 @@ class Exchanges:
         self._emit = emit
         self._pacer = Pacer(output_lead_s, lambda exchange, pcm: emit(ReplyAudio(exchange, pcm)))
         self._speech = SpeechTimes()
+        self._word_by_word = False
+        self._ended: Exchange | None = None
         self._held: list[LinkEvent] = []
         self._committing: asyncio.Task[None] | None = None
         self._turn_end_due = False
@@ -86,19 +91,37 @@ class Exchanges:
         """The user has typed a turn."""
         exchange = self._exchange()
         exchange.input_text += f" {text}" if exchange.input_text else text
-        exchange.typed = True
+        exchange.typed = exchange.input_over = True
         exchange.input_ended_ms = self._now_ms()
         self._emit(ExchangeUpdate.of(exchange))
 
     def cancel(self) -> None:
         """The rest of the reply is not wanted."""
-        exchange = self._transcript.open
-        if exchange is not None and not exchange.cancelled:
+        exchange = self.audible
+        if exchange is not None and not exchange.silenced:
             exchange.cancelled = True
             self._pacer.drop()
             self._emit(_interruption(exchange))
 
+    def played(self, turn_id: str, played_ms: int) -> None:
+        """The user has heard so much of the reply's voice. A turn that is over does not change any more."""
+        exchange = self.audible
+        if exchange is not None and exchange.id == turn_id:
+            exchange.played_ms = min(played_ms, round(exchange.spoken_ms))
+
     # How far it is
+
+    @property
+    def audible(self) -> Exchange | None:
+        """The exchange whose reply is under way, or complete while its voice still waits to be played."""
+        if self._ended is not None and self._pacer.holds(self._ended):
+            return self._ended
+        return self._transcript.open
+
+    @property
+    def busy(self) -> bool:
+        """Somebody speaks, or a reply is under way or being kept."""
+        return self._transcript.open is not None or self._committing is not None
 
     @property
     def settled(self) -> bool:
@@ -132,9 +155,10 @@ class Exchanges:
     def apply(self, event: LinkEvent) -> None:
         """Takes an event that is part of the conversation; those about the connection are not."""
         if self._committing is not None:
-            if isinstance(event, Interrupted):
-                self._pacer.drop()
-            self._held.append(event)
+            if isinstance(event, Interrupted) and not self._held:
+                self._interrupt_ended()
+            else:
+                self._held.append(event)
             return
         match event:
             case AudioDelta(pcm):
@@ -172,13 +196,29 @@ class Exchanges:
     def _hear_user(self, text: str) -> None:
         if not text:
             return
+        now_ms = self._now_ms()
         exchange = self._spoken_exchange()
         exchange.interim = ""
-        exchange.input_text += text if exchange.input_text else text.lstrip()
-        exchange.input_ended_ms = self._speech.ended(self._now_ms())
+        text = _continued(exchange.input_text, text, apart=self._is_another_utterance(exchange, text, now_ms))
+        exchange.input_text += text
+        if exchange.input_at_ms is None:
+            self._transcript.began_by(self._speech.began(now_ms))
+        exchange.input_at_ms, exchange.input_over = now_ms, False
+        ended_ms = self._speech.ended(now_ms)
+        if exchange.reply_started_ms is None:
+            exchange.input_ended_ms = max(exchange.input_ended_ms or 0, ended_ms)
+        elif exchange.input_ended_ms is None:
+            exchange.input_ended_ms = min(exchange.reply_started_ms, ended_ms)
         if self._options.input_transcription:
             self._rest.add_input(exchange.id, text)
             self._emit(ExchangeUpdate.of(exchange))
+
+    def _is_another_utterance(self, exchange: Exchange, text: str, now_ms: int) -> bool:
+        """Models that transcribe word by word put a space before each; others give utterances, bare."""
+        self._word_by_word |= text.startswith(" ")
+        if exchange.input_over or self._word_by_word or exchange.input_at_ms is None:
+            return exchange.input_over
+        return now_ms - exchange.input_at_ms > UTTERANCE_PAUSE_MS
 
     def _reply(self) -> Exchange | None:
         """The exchange that the model's output belongs to; None when it is not wanted any more."""
@@ -203,13 +243,12 @@ class Exchanges:
         exchange = self._reply()
         if exchange is None or not text:
             return
-        if not exchange.reply_text:
-            text = text.lstrip()
+        text = _continued(exchange.reply_text, text, apart=exchange.reply_over)
+        exchange.reply_over = False
         if written:
             exchange.written += text
         else:
             exchange.spoken += text
-            exchange.said.append((exchange.spoken_ms, len(exchange.spoken)))
         if self._options.shows_reply_text:
             self._rest.add_reply(exchange.id, text)
             self._emit(ExchangeUpdate.of(exchange))
@@ -225,12 +264,21 @@ class Exchanges:
             self._turn_end_due = True
             self._close_exchange(interrupted=True)
 
+    def _interrupt_ended(self) -> None:
+        """The reply is complete, but it may not have been played."""
+        self._pacer.drop()
+        if self._ended is not None and not self._ended.silenced:
+            self._ended.interrupted = True
+            self._emit(_interruption(self._ended))
+
     def _turn_complete(self, idle: bool) -> None:
         exchange = self._transcript.open
         of_closed, self._turn_end_due = self._turn_end_due, False
         if of_closed and (exchange is None or not exchange.has_reply):
             return
         if not idle:
+            if exchange is not None:
+                exchange.input_over = exchange.reply_over = True
             return
         if exchange is None:
             self._settle()
@@ -265,23 +313,31 @@ class Exchanges:
             return
         exchange, turns = self._transcript.close(self._key, self._now_ms(), interrupted=interrupted)
         self._last_id = exchange.id
-        if exchange.input_ended_ms is not None:
-            self._speech.transcribed(exchange.input_ended_ms)
-        self._committing = asyncio.create_task(self._commit(exchange, turns, interrupted))
+        if exchange.input_at_ms is not None:
+            self._speech.forget(self._transcribed_until(exchange))
+        self._ended = exchange
+        self._committing = asyncio.create_task(self._commit(exchange, turns))
 
-    async def _commit(self, exchange: Exchange, turns: list[TurnRecord], interrupted: bool) -> None:
+    def _transcribed_until(self, exchange: Exchange) -> int:
+        """The user speaks already where the reply was interrupted; where not, nobody has."""
+        if not exchange.interrupted:
+            return self._now_ms() - NEXT_TURN_MS
+        until_ms = exchange.reply_started_ms if exchange.has_reply else exchange.input_ended_ms
+        return until_ms or 0
+
+    async def _commit(self, exchange: Exchange, turns: list[TurnRecord]) -> None:
         """A turn is with the store before it is announced final."""
         if turns:
             await self._commit_turns(turns)
         await self._pacer.played(exchange)
         audio, exchange.audio = b"".join(exchange.audio), []
         self._emit(ExchangeUpdate.of(exchange, final=True, audio=audio))
-        if not interrupted:
+        if not exchange.silenced:
             self._emit(Notice("turn_complete", {"turnId": exchange.id, "latency": _latency(exchange)}))
-        self._committing = None
-        if not interrupted:
+        self._committing = self._ended = None
+        if exchange.cancelled or not exchange.interrupted:
             self._settle(typed=exchange.typed)
-        self._rest.exchange_ended(audio, completed=not interrupted)
+        self._rest.exchange_ended(audio, completed=not exchange.silenced)
         held, self._held = self._held, []
         for event in held:
             self.apply(event)
@@ -295,6 +351,13 @@ class Exchanges:
         fresh = self._last_audio_s is not None and time.monotonic() - self._last_audio_s < FRESH_AUDIO_S
         if self._transcript.open is None and (not fresh or (self._ending and not typed)):
             self._settled.set()
+
+
+def _continued(before: str, text: str, *, apart: bool) -> str:
+    """`text` so that it can be put after `before`: words of different utterances do not touch."""
+    if not before:
+        return text.lstrip()
+    return f" {text}" if apart and text[0].isalnum() and not before[-1].isspace() else text
 
 
 def _interruption(exchange: Exchange) -> Notice:

@@ -19,7 +19,7 @@ SLICE_S = 0.3
 MIN_SLICE_BYTES = 256
 FIRST_SLICE_BYTES = 1024
 MAX_SLICE_BYTES = 64 * 2**10
-"""Of what holds no audio: a full slice of empty elements keeps the event loop for some 30 ms."""
+"""Reached by what holds hardly any audio: so many empty elements keep the event loop for some 30 ms."""
 
 MAX_QUEUED_BYTES = 4 * 2**20
 MAX_EARLY_CHUNKS = 64

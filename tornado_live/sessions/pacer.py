@@ -50,9 +50,13 @@ class Pacer:
             self._timer = None
         self._empty.set()
 
+    def holds(self, exchange: Exchange) -> bool:
+        """Audio of the exchange waits to be released."""
+        return any(queued is exchange for queued, _ in self._queue)
+
     async def played(self, exchange: Exchange) -> None:
         """Returns when the exchange's audio has been released or dropped."""
-        if any(queued is exchange for queued, _ in self._queue):
+        if self.holds(exchange):
             await self._empty.wait()
 
     def _run(self) -> None:
@@ -60,19 +64,25 @@ class Pacer:
         while self._queue:
             now_s = time.monotonic()
             self._play_end_s = max(self._play_end_s, now_s)
-            ahead_s = self._play_end_s - now_s - self._lead_s
-            if ahead_s > 0:
-                self._timer = asyncio.get_running_loop().call_later(ahead_s + self._piece_s, self._run)
+            ahead_s = self._play_end_s - now_s
+            count, piece_s = self._next_piece()
+            if ahead_s > 0 and ahead_s + piece_s > self._lead_s:
+                # until a whole piece fits, even if less is waiting yet
+                wait_s = min(ahead_s, ahead_s + max(piece_s, self._piece_s) - self._lead_s)
+                self._timer = asyncio.get_running_loop().call_later(wait_s, self._run)
                 return
-            exchange, pcm = self._next_piece()
-            self._play_end_s += REPLY.seconds(len(pcm))
+            exchange = self._queue[0][0]
+            pcm = b"".join(self._queue.popleft()[1] for _ in range(count))
+            self._play_end_s += piece_s
             self._release(exchange, pcm)
         self._empty.set()
 
-    def _next_piece(self) -> tuple[Exchange, bytes]:
-        exchange, first = self._queue.popleft()
-        pieces, seconds = [first], REPLY.seconds(len(first))
-        while seconds < self._piece_s and self._queue and self._queue[0][0] is exchange:
-            pieces.append(self._queue.popleft()[1])
-            seconds += REPLY.seconds(len(pieces[-1]))
-        return exchange, b"".join(pieces)
+    def _next_piece(self) -> tuple[int, float]:
+        """How many of those that wait leave together, and for how many seconds they play."""
+        count, seconds, first = 0, 0.0, self._queue[0][0]
+        for exchange, pcm in self._queue:
+            if exchange is not first or seconds >= self._piece_s:
+                break
+            count += 1
+            seconds += REPLY.seconds(len(pcm))
+        return count, seconds

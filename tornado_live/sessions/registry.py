@@ -320,5 +320,4 @@ def _stands_for(record: SessionRecord, turns: list[TurnRecord]) -> bool:
     """Whether the stored handle resumes all of the conversation; otherwise its turns are told anew."""
     if record.handle_at is None or time.time() - record.handle_at > HANDLE_LIFETIME_S:
         return False
-    last_end_at = record.started_at + max((turn.end_ms for turn in turns), default=0) / 1000
-    return record.handle_at >= last_end_at
+    return record.handle_turns >= len(turns)

@@ -46,6 +46,7 @@ def live_data(session: Session) -> dict[str, Any]:
         "rateHz": info.rate_hz,
         "channels": info.channels,
         "seconds": round(session.intake.decoded_s, 3),
+        "lostBytes": info.lost_bytes,
     }
     return data
 

@@ -170,8 +170,8 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """An exchange is open: somebody speaks, or a reply is under way."""
-        return self.transcript.open is not None
+        """Somebody speaks, or a reply is under way."""
+        return self._exchanges.busy
 
     @property
     def settled(self) -> bool:
@@ -402,12 +402,10 @@ class Session:
         self._exchanges.cancel()
 
     def played(self, turn_id: str, played_ms: int) -> None:
-        """The user has heard so much of the reply's voice. A turn that is over does not change any more."""
+        """The user has heard so much of the reply's voice."""
         self.check_alive()
         self.touch()
-        exchange = self.transcript.open
-        if exchange is not None and exchange.id == turn_id:
-            exchange.played_ms = played_ms
+        self._exchanges.played(turn_id, played_ms)
 
     def touch(self) -> None:
         """The client is there."""
@@ -490,9 +488,8 @@ class Session:
 
     def _take_handle(self, handle: str) -> None:
         """The first handle after a turn stands for a conversation that has it: it is saved at once."""
-        # By the session's clock, as the turns are: the registry compares them.
         self.record = replace(
-            self.record, handle=handle, handle_at=self.record.started_at + self.now_ms / 1000
+            self.record, handle=handle, handle_at=time.time(), handle_turns=len(self.transcript.turns)
         )
         now_s = time.monotonic()
         if now_s - self._handle_saved_s >= HANDLE_SAVED_EVERY_S:

@@ -21,9 +21,10 @@ class Exchange:
         written: the reply in the text modality, so far.
         spoken: transcription of the reply's audio, so far.
         spoken_ms: how much of the reply's voice has come.
-        said: for each piece of `spoken`, how much of the voice had come with it, and the text's length then.
         played_ms: how much of the voice the user has heard, where the client says so.
         audio: the reply's audio, `audio.REPLY` samples, where the session wants it in one piece.
+        input_at_ms: when the newest words of the user came.
+        input_over, reply_over: what comes next is another utterance, another part of the reply.
         typed: the user wrote in it.
         cancelled: the rest of the reply is not wanted.
     """
@@ -35,9 +36,11 @@ class Exchange:
     written: str = ""
     spoken: str = ""
     spoken_ms: float = 0.0
-    said: list[tuple[float, int]] = field(default_factory=list)
     played_ms: int | None = None
     audio: list[bytes] = field(default_factory=list)
+    input_at_ms: int | None = None
+    input_over: bool = False
+    reply_over: bool = False
     input_ended_ms: int | None = None
     reply_started_ms: int | None = None
     ended_ms: int | None = None
@@ -52,9 +55,11 @@ class Exchange:
 
     @property
     def heard_text(self) -> str:
-        """About as much of `spoken` as the user has heard."""
-        heard = [chars for spoken_ms, chars in self.said if spoken_ms <= (self.played_ms or 0)]
-        return self.spoken[: heard[-1]] if heard else ""
+        """About as much of `spoken` as the user has heard, in whole words: as much as of the voice."""
+        if not self.played_ms or self.played_ms >= self.spoken_ms:
+            return self.spoken if self.played_ms else ""
+        chars = round(len(self.spoken) * self.played_ms / self.spoken_ms)
+        return self.spoken[: self.spoken.rfind(" ", 0, chars + 1) + 1].rstrip()
 
     @property
     def silenced(self) -> bool:
@@ -75,12 +80,20 @@ class Transcript:
         self._last_number = max((int(turn.turn_id[1:]) for turn in self.turns), default=0)
 
     def exchange(self, start_ms: int) -> Exchange:
-        """The open exchange; a new one if none is open, which begins no earlier than the turn before."""
+        """The open exchange; a new one if none is open."""
         if self.open is None:
             self._last_number += 1
-            earliest_ms = self.turns[-1].start_ms if self.turns else 0
-            self.open = Exchange(f"t{self._last_number}", max(start_ms, earliest_ms))
+            self.open = Exchange(f"t{self._last_number}", max(start_ms, self._earliest_ms))
         return self.open
+
+    def began_by(self, start_ms: int) -> None:
+        """The open exchange began so early, as is found out now; but not before the turn before it."""
+        if self.open is not None:
+            self.open.started_ms = max(min(self.open.started_ms, start_ms), self._earliest_ms)
+
+    @property
+    def _earliest_ms(self) -> int:
+        return self.turns[-1].start_ms if self.turns else 0
 
     def close(self, key: str, now_ms: int, *, interrupted: bool) -> tuple[Exchange, list[TurnRecord]]:
         """Ends the open exchange and returns it with the turns it comes to, none for an empty side."""

@@ -309,6 +309,8 @@ class GeminiSettings(Section):
     """Let the model's context slide when it is full; false ends long conversations."""
     connect_timeout: PositiveDuration = 10.0
     """A connection to the model must be ready by then."""
+    nudge: str | None = None
+    """Written once, in the user's name, to a model that ends its turn without an answer; null for nothing."""
 
 
 class AudioSettings(Section):
@@ -356,7 +358,7 @@ class CodecSettings(Section):
 class StoreSettings(Section):
     """What survives a restart."""
 
-    path: str = "tornado-live.sqlite3"
+    path: Annotated[str, Field(min_length=1)] = "tornado-live.sqlite3"
     """SQLite file of sessions and transcripts, for one server at a time; `:memory:` keeps nothing."""
 
 

@@ -29,6 +29,7 @@ class SessionRecord:
         epoch: rises whenever the event numbering starts again.
         last_seq: number of the last event that was announced.
         handle, handle_at: newest upstream resumption handle and when it came.
+        handle_turns: how many turns the conversation had when it came.
         usage: sums of what the upstream billed, as JSON.
         init_segment: header of the audio stream under way, so that a recorder that goes on after a
             restart can be decoded.
@@ -55,6 +56,7 @@ class SessionRecord:
     usage: dict[str, Any] = field(default_factory=dict)
     init_segment: bytes = b""
     served_model: str = ""
+    handle_turns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

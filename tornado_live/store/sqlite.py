@@ -71,6 +71,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     ("ALTER TABLE sessions ADD COLUMN previous_token_hash TEXT NOT NULL DEFAULT ''",),
     ("ALTER TABLE sessions ADD COLUMN served_model TEXT NOT NULL DEFAULT ''",),
+    ("ALTER TABLE sessions ADD COLUMN handle_turns INTEGER NOT NULL DEFAULT 0",),
 )
 """What brings a file from each version (`PRAGMA user_version`) to the next."""
 
