@@ -19,7 +19,7 @@ from fault_runs.gemini import emulator
 from fault_runs.processes import ServerProcess
 
 WORDS_FOR_320_S = 700
-MIB_A_READER = 1.5
+MIB_A_READER = 0.6
 """The replay window, what the model is ahead, and the allocator's share."""
 CLOSED_AFTER_S = 15.0
 RECEIVE_BUFFER_BYTES = 64 * 2**10
