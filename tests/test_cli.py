@@ -270,6 +270,16 @@ def test_emulate_refuses_a_scenario_with_a_wrong_key(tmp_path):
     assert "no_such_fault" in one_sentence(refused.stderr)
 
 
+def test_serve_refuses_a_scenario_with_a_wrong_key(tmp_path):
+    file = tmp_path / "faults.yaml"
+    file.write_text("no_such_fault: 1\n")
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"emulator: {{scenario: {file}}}\n")
+    refused = command("serve", "--config", str(settings))
+    assert refused.returncode == 1
+    assert "no_such_fault" in one_sentence(refused.stderr)
+
+
 @pytest.mark.parametrize(("name", "hint"), [("setup-lat", "did you mean setup-late?"), ("xyz", "stall")])
 def test_emulate_tells_which_scenarios_there_are(name, hint):
     refused = command("emulate", "--scenario", name)

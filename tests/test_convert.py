@@ -8,11 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from codec_kit import decoded, encoded, recording, registry
+from codec_kit import DATA, decoded, encoded, recording, registry
 
 from tornado_live.audio import StreamFormat
 from tornado_live.convert import convert
-from tornado_live.errors import AudioMalformed, EmptyAudio, UnsupportedAudio
+from tornado_live.errors import AudioMalformed, EmptyAudio, LiveError, UnsupportedAudio
+
+SPEECH = DATA / "speech" / "jfk.wav"
 
 
 def samples(file: Path) -> bytes:
@@ -75,3 +77,21 @@ def test_what_cannot_be_decoded_leaves_no_file(tmp_path: Path, data: bytes, erro
     with pytest.raises(error):
         convert(str(source), str(target), registry(), lambda size: None)
     assert not target.exists()
+
+
+def test_what_was_there_stays_when_the_new_cannot_be_decoded(tmp_path: Path) -> None:
+    source, target = tmp_path / "speech", tmp_path / "speech.wav"
+    source.write_bytes(b"\x1aE\xdf\xa3" + bytes(200_000))
+    target.write_bytes(b"kept")
+    with pytest.raises(LiveError):
+        convert(str(source), str(target), registry(), lambda size: None)
+    assert target.read_bytes() == b"kept"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["speech", "speech.wav"]
+
+
+def test_a_recording_can_be_converted_in_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "speech.wav"
+    file.write_bytes(SPEECH.read_bytes())
+    converted = convert(str(file), str(file), registry(), lambda size: None)
+    assert converted.seconds == pytest.approx(11.0, abs=0.01)
+    assert file.stat().st_size == 44 + round(converted.seconds * 32_000)

@@ -22,6 +22,7 @@ from tornado_live.access.proxies import TrustedProxies
 from tornado_live.access.strangers import StrangerGuard
 from tornado_live.audio import DecodeLimits
 from tornado_live.emulator import EmulatorOptions, EmulatorThread
+from tornado_live.emulator.scenarios import ScenarioError, load_scenario
 from tornado_live.errors import SettingsError, ShuttingDown, StoreUnavailable
 from tornado_live.handlers.arrival import ArrivalOrders
 from tornado_live.handlers.base import NotFoundHandler
@@ -398,8 +399,13 @@ def _emulator(settings: Settings) -> EmulatorThread | None:
     mode = settings.emulator.mode
     if mode == "never" or (mode == "auto" and settings.gemini.api_key is not None):
         return None
-    scenario = settings.emulator.scenario
-    return EmulatorThread(EmulatorOptions(scenario=read_yaml(scenario) if scenario is not None else None))
+    file = settings.emulator.scenario
+    scenario = read_yaml(file) if file is not None else None
+    try:
+        load_scenario(scenario or {})
+    except ScenarioError as exc:
+        raise SettingsError([f"emulator.scenario: {file}: {exc}"]) from exc
+    return EmulatorThread(EmulatorOptions(scenario=scenario))
 
 
 async def serve(settings: Settings, on_started: Callable[[LiveServer], None] = lambda server: None) -> None:

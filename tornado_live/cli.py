@@ -74,7 +74,9 @@ def serve(
 @app.command()
 def emulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 3443,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 3443,
     scenario: Annotated[
         str | None,
         typer.Option(
@@ -233,8 +235,6 @@ def convert(
     from tornado_live.convert import convert
     from tornado_live.errors import LiveError
 
-    if source.exists() and target.exists() and source.samefile(target):
-        raise typer.BadParameter("it is IN; name another file.", param_hint="OUT")
     codecs = _codecs(config)
     declared = _declared(codecs, source, format, sample_rate, channels)
     size = source.stat().st_size if source != Path("-") else None

@@ -53,14 +53,14 @@ def convert(
 
     Args:
         in_path: any audio that the codecs take; `-` is standard input.
-        out_path: what to write, not `in_path`; it is replaced. `-` is standard output, which gets the
+        out_path: what to write; replaced when all is decoded. `-` is standard output, which gets the
             whole at the end.
         on_progress: told how many more bytes have been read, again and again.
         declared: what the file is, for audio without a header; by default its name's ending says so.
         limits: by default `OWN_FILES`.
 
     Raises:
-        LiveError: the audio cannot be decoded; nothing is left at `out_path`, nor sent to standard output.
+        LiveError: the audio cannot be decoded; `out_path` is as it was, nothing is sent to standard output.
         OSError: a file cannot be read or written.
     """
     declared = declared or StreamFormat(Path(in_path).suffix.lstrip(".").lower())
@@ -86,13 +86,18 @@ def _output(out_path: str) -> Iterator[BinaryIO]:
             shutil.copyfileobj(whole, sys.stdout.buffer)
             sys.stdout.buffer.flush()
         return
-    with open(out_path, "wb") as file:
-        try:
+    target = Path(out_path)
+    if target.exists() and not target.is_file():  # a device or a pipe
+        with target.open("wb") as file:
             yield file
-        except BaseException:
-            if Path(out_path).is_file():  # and no device or pipe
-                Path(out_path).unlink()
-            raise
+        return
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _opened(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -172,3 +174,18 @@ async def test_closing_lets_go_of_all_and_keeps_their_records_open() -> None:
     assert not any(session.link.running for session in held)
     with pytest.raises(ShuttingDown):
         await sessions.start("me", "late", OPTIONS)
+
+
+@pytest.mark.gen_test
+async def test_of_a_session_that_is_over_only_its_last_words_stay() -> None:
+    sessions = registry(FakeStore())
+    session = await sessions.start("me", "label", OPTIONS)
+    session.rest.used = True
+    session.rest.add_input("t1", "last words")
+    await sessions.end("me", "label")
+    await asyncio.sleep(0)
+    gone = weakref.ref(session)
+    del session
+    gc.collect()
+    assert gone() is None
+    assert sessions.last_words("me", "label").input_text == "last words"

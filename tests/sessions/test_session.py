@@ -383,3 +383,36 @@ async def test_a_complete_reply_can_be_stopped_while_it_is_played(by_model: bool
     assert len(reader.finals) == 1
     await asyncio.sleep(0.3)
     assert len(reader.events) == pieces
+
+
+@pytest.mark.gen_test
+async def test_what_is_typed_during_a_reply_belongs_to_the_next_exchange() -> None:
+    session, _ = await opened()
+    session.send_text("first")
+    tell(session, TextDelta("one"))
+    session.send_text("second")
+    tell(session, TextDelta(" two"), TurnComplete(), TextDelta("three"), TurnComplete())
+    await until(lambda: len(session.transcript.turns) == 4)
+    assert [(turn.turn_id, turn.text) for turn in session.transcript.turns] == [
+        ("t1", "first"), ("t1", "one two"), ("t2", "second"), ("t2", "three"),
+    ]  # fmt: skip
+
+
+@pytest.mark.gen_test
+async def test_what_was_typed_during_a_reply_is_kept_when_the_session_ends_before_it_is_answered() -> None:
+    session, _ = await opened()
+    session.send_text("first")
+    tell(session, TextDelta("one"))
+    session.send_text("second")
+    await session.close("ended")
+    assert [turn.text for turn in session.transcript.turns] == ["first", "one", "second"]
+
+
+@pytest.mark.gen_test
+async def test_a_reply_that_was_broken_off_is_marked_and_not_called_complete() -> None:
+    session, reader = await opened()
+    tell(session, InputTranscript("hello"), TextDelta("one"), TurnFailed("lost"), TurnComplete())
+    await until(lambda: session.settled)
+    assert session.transcript.turns[1].interrupted
+    assert "turn_failed" in reader.notices
+    assert "turn_complete" not in reader.notices

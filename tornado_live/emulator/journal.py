@@ -25,7 +25,7 @@ class Journal:
         # Apart, so that frames, of which there are many, do not push out the notes.
         self._frames: deque[dict[str, Any]] = deque(maxlen=20_000)
         self._notes: deque[dict[str, Any]] = deque(maxlen=50_000)
-        self._file: TextIO | None = open(path, "a", encoding="utf-8") if path else None  # noqa: SIM115
+        self._file: TextIO | None = open(path, "a", encoding="utf-8", buffering=1) if path else None  # noqa: SIM115
 
     def frame(self, connection: int, direction: Direction, size_bytes: int, what: str, **more: Any) -> None:
         self._add({"connection": connection, "dir": direction, "bytes": size_bytes, "what": what, **more})

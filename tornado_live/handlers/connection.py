@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from tornado_live.errors import (
@@ -96,7 +97,7 @@ class LiveConnection:
         self._address = address
         self._identity = SocketIdentity(services, address, origin, self._identity_lost)
         self._session: Session | None = None
-        self._render: Render = lambda event: []
+        self._render: Render | None = None
         self._binary = False
         self._closed = False
         self._closing = False
@@ -156,11 +157,12 @@ class LiveConnection:
     # What the session says (Attachment)
 
     def deliver(self, event: Event) -> None:
-        if self._session is not None:
+        if self._render is not None:
             self._outbox.put_event(event, self._render)
 
     def session_closed(self, error: LiveError | None) -> None:
-        session, self._session = self._session, None
+        session = self._session
+        self._belong_to(None)
         if session is None:
             return
         if error is None:
@@ -222,6 +224,7 @@ class LiveConnection:
     def _hello(self, hello: Hello) -> None:
         services = self._services
         self._binary = hello.binary
+        self._belong_to(self._session)
         self._send(
             "connected",
             data={
@@ -257,7 +260,7 @@ class LiveConnection:
         if self._closed:
             session.detach(self)
             return
-        self._attach(session)
+        self._belong_to(session)
         session.touch()
         data = self._attached_data(session, token)
         self._send("session_started", session_id=session.label, data=data)
@@ -275,7 +278,7 @@ class LiveConnection:
         if self._closed:
             session.detach(self)
             return
-        self._attach(session)
+        self._belong_to(session)
         gap = resumption.gap
         data = self._attached_data(session, resumption.token) | {
             "replayed": len(resumption.missed),
@@ -285,9 +288,10 @@ class LiveConnection:
         for event in resumption.missed:
             self.deliver(event)
 
-    def _attach(self, session: Session) -> None:
+    def _belong_to(self, session: Session | None) -> None:
         self._session = session
-        self._render = lambda event: event_frames(session, event, binary=self._binary)
+        # one for all events: it stands in the outbox with each of them
+        self._render = partial(event_frames, session, binary=self._binary) if session is not None else None
 
     def _attached_data(self, session: Session, token: str) -> dict[str, Any]:
         return live_data(session) | {"resumeToken": token, "epoch": session.record.epoch}
@@ -356,7 +360,7 @@ class LiveConnection:
         if self._session is not None:
             self._session.release_uplink(self)
             self._session.detach(self)
-            self._session = None
+            self._belong_to(None)
 
     def _identity_lost(self, error: LiveError) -> None:
         """Nobody authenticated, or the credential is not good (any more): the socket is closed."""

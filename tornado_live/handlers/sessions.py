@@ -41,12 +41,10 @@ class EndHandler(BaseHandler):
 
     async def post(self) -> None:
         label = check_session_id(self.parse(EndBody).session_id)
-        session = self.services.registry.get(self.caller.owner, label)
         record = await self.services.registry.end(self.caller.owner, label)
-        session = session or self.services.registry.just_ended(self.caller.owner, label)
         data: dict[str, Any] = ended_data(record)
-        if session is not None:
-            last = session.last_words()
+        last = self.services.registry.last_words(self.caller.owner, label)
+        if last is not None:
             data["inputTranscription"] = last.input_text or None
             data["transcript"] = last.reply_text or None
             data["audioBuffer"] = replies.wav_base64(last.audio)

@@ -34,6 +34,8 @@ LATE_TRANSCRIPT_S = 0.2
 NEXT_TURN_MS = 1000
 """What was loud so shortly before a turn is complete may be the beginning of the next one."""
 UTTERANCE_PAUSE_MS = 500
+BROKEN_OFF = ("lost", "stalled")
+"""Failures in the middle of a reply."""
 
 
 class Exchanges:
@@ -69,6 +71,7 @@ class Exchanges:
         self._pacer = Pacer(output_lead_s, lambda exchange, pcm: emit(ReplyAudio(exchange, pcm)))
         self._speech = SpeechTimes()
         self._word_by_word = False
+        self._typed: list[str] = []
         self._ended: Exchange | None = None
         self._held: list[LinkEvent] = []
         self._committing: asyncio.Task[None] | None = None
@@ -88,7 +91,11 @@ class Exchanges:
         self._settled.clear()
 
     def written(self, text: str) -> None:
-        """The user has typed a turn."""
+        """The user has typed a turn. During a reply it belongs to the next exchange."""
+        open_one = self._transcript.open
+        if open_one is not None and (open_one.has_reply or open_one.cancelled):
+            self._typed.append(text)
+            return
         exchange = self._exchange()
         exchange.input_text += f" {text}" if exchange.input_text else text
         exchange.typed = exchange.input_over = True
@@ -143,8 +150,9 @@ class Exchanges:
         """Commits all that was said, the open exchange as interrupted. The link must be stopped."""
         self._pacer.drop()
         await self._committed()
-        self._close_exchange(interrupted=True)
-        await self._committed()
+        while self._transcript.open is not None:
+            self._close_exchange(interrupted=True)
+            await self._committed()
 
     async def _committed(self) -> None:
         while (task := self._committing) is not None:
@@ -262,7 +270,7 @@ class Exchanges:
             )
         if exchange is not None:
             self._turn_end_due = True
-            self._close_exchange(interrupted=True)
+            self._close_exchange(interrupted=True, over=False)
 
     def _interrupt_ended(self) -> None:
         """The reply is complete, but it may not have been played."""
@@ -293,7 +301,8 @@ class Exchanges:
             turn_id = exchange.id if exchange is not None else None
             self._emit(Notice("turn_failed", {"reason": reason, "turnId": turn_id}))
         if exchange is not None:
-            self._close_exchange(interrupted=exchange.cancelled)
+            broken_off = exchange.has_reply and reason in BROKEN_OFF
+            self._close_exchange(interrupted=exchange.cancelled or broken_off)
 
     def _generation_complete(self) -> None:
         """The model's turn lasts as long as its playback would; readers, and who is leaving, do not wait."""
@@ -308,7 +317,8 @@ class Exchanges:
 
     # The end of an exchange
 
-    def _close_exchange(self, *, interrupted: bool) -> None:
+    def _close_exchange(self, *, interrupted: bool, over: bool = True) -> None:
+        """`over`: nothing more comes of it; else the model will say so yet."""
         if self._transcript.open is None:
             return
         exchange, turns = self._transcript.close(self._key, self._now_ms(), interrupted=interrupted)
@@ -316,7 +326,7 @@ class Exchanges:
         if exchange.input_at_ms is not None:
             self._speech.forget(self._transcribed_until(exchange))
         self._ended = exchange
-        self._committing = asyncio.create_task(self._commit(exchange, turns))
+        self._committing = asyncio.create_task(self._commit(exchange, turns, over))
 
     def _transcribed_until(self, exchange: Exchange) -> int:
         """The user speaks already where the reply was interrupted; where not, nobody has."""
@@ -325,7 +335,7 @@ class Exchanges:
         until_ms = exchange.reply_started_ms if exchange.has_reply else exchange.input_ended_ms
         return until_ms or 0
 
-    async def _commit(self, exchange: Exchange, turns: list[TurnRecord]) -> None:
+    async def _commit(self, exchange: Exchange, turns: list[TurnRecord], over: bool) -> None:
         """A turn is with the store before it is announced final."""
         if turns:
             await self._commit_turns(turns)
@@ -335,9 +345,12 @@ class Exchanges:
         if not exchange.silenced:
             self._emit(Notice("turn_complete", {"turnId": exchange.id, "latency": _latency(exchange)}))
         self._committing = self._ended = None
-        if exchange.cancelled or not exchange.interrupted:
+        typed, self._typed = self._typed, []
+        for text in typed:
+            self.written(text)
+        if over:
             self._settle(typed=exchange.typed)
-        self._rest.exchange_ended(audio, completed=not exchange.silenced)
+        self._rest.exchange_ended(audio, completed=over)
         held, self._held = self._held, []
         for event in held:
             self.apply(event)

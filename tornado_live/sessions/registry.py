@@ -17,6 +17,7 @@ from tornado_live.errors import (
     ShuttingDown,
     TooManySessions,
 )
+from tornado_live.sessions.delivery import Answer
 from tornado_live.sessions.metering import Meter
 from tornado_live.sessions.options import SessionOptions
 from tornado_live.sessions.session import Session, ending_error
@@ -58,7 +59,7 @@ class SessionRegistry:
         self._policy = policy
         self._live: dict[tuple[str, str], Session] = {}
         self._opening: dict[tuple[str, str], asyncio.Future[Session]] = {}
-        self._just_ended: dict[tuple[str, str], Session] = {}
+        self._last_words: dict[tuple[str, str], Answer] = {}
         self._refusing = False
 
     @property
@@ -148,8 +149,8 @@ class SessionRegistry:
     def _keep_last_words(self, session: Session) -> None:
         self._forget(session)
         where = (session.record.owner, session.label)
-        self._just_ended[where] = session
-        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._just_ended.pop, where, None)
+        self._last_words[where] = session.rest.take()
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._last_words.pop, where, None)
 
     def _forget(self, session: Session) -> None:
         where = (session.record.owner, session.label)
@@ -169,9 +170,9 @@ class SessionRegistry:
         """The session if this process holds it, over or not."""
         return self._live.get((owner, label))
 
-    def just_ended(self, owner: str, label: str) -> Session | None:
-        """A session that has ended within the last minute, for its last words."""
-        return self._just_ended.get((owner, label))
+    def last_words(self, owner: str, label: str) -> Answer | None:
+        """What REST had not delivered of a session that has ended within the last minute."""
+        return self._last_words.get((owner, label))
 
     async def find(self, owner: str, label: str, meter: Meter | None = None) -> Session:
         """The live session; one that an earlier process held is gone on with.

@@ -17,7 +17,7 @@ from tornado_live.errors import (
     SessionExpired,
 )
 from tornado_live.sessions.clock import SessionClock
-from tornado_live.sessions.delivery import Answer, RestDelivery
+from tornado_live.sessions.delivery import RestDelivery
 from tornado_live.sessions.events import Event, EventBody, EventLog, Notice
 from tornado_live.sessions.exchanges import Exchanges
 from tornado_live.sessions.intake import Chunk, Codecs, Intake, IntakePolicy
@@ -136,7 +136,6 @@ class Session:
         self._closing_error: LiveError | None = None
         self._opening = False
         self._acknowledged: int | None = None
-        self._last_words: Answer | None = None
 
     # What it is
 
@@ -449,12 +448,6 @@ class Session:
             self._emit(Notice("audio_ack", {"seq": self._acknowledged}))
 
     # The way out
-
-    def last_words(self) -> Answer:
-        """What REST has not delivered when the session has ended; the same however often it is asked."""
-        if self._last_words is None:
-            self._last_words = self.rest.take()
-        return self._last_words
 
     def _on_link_event(self, event: LinkEvent) -> None:
         match event:
