@@ -391,10 +391,12 @@ async def test_what_is_typed_during_a_reply_belongs_to_the_next_exchange() -> No
     session.send_text("first")
     tell(session, TextDelta("one"))
     session.send_text("second")
-    tell(session, TextDelta(" two"), TurnComplete(), TextDelta("three"), TurnComplete())
+    tell(session, TextDelta(" two"), TurnComplete())
+    session.send_text("third")
+    tell(session, TextDelta("three"), TurnComplete())
     await until(lambda: len(session.transcript.turns) == 4)
     assert [(turn.turn_id, turn.text) for turn in session.transcript.turns] == [
-        ("t1", "first"), ("t1", "one two"), ("t2", "second"), ("t2", "three"),
+        ("t1", "first"), ("t1", "one two"), ("t2", "second third"), ("t2", "three"),
     ]  # fmt: skip
 
 

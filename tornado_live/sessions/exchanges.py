@@ -92,8 +92,8 @@ class Exchanges:
 
     def written(self, text: str) -> None:
         """The user has typed a turn. During a reply it belongs to the next exchange."""
-        open_one = self._transcript.open
-        if open_one is not None and (open_one.has_reply or open_one.cancelled):
+        before = self._transcript.open
+        if self._typed or (before is not None and (before.has_reply or before.cancelled)):
             self._typed.append(text)
             return
         exchange = self._exchange()
@@ -121,9 +121,11 @@ class Exchanges:
     @property
     def audible(self) -> Exchange | None:
         """The exchange whose reply is under way, or complete while its voice still waits to be played."""
-        if self._ended is not None and self._pacer.holds(self._ended):
-            return self._ended
-        return self._transcript.open
+        return self._ended if self._plays_on else self._transcript.open
+
+    @property
+    def _plays_on(self) -> bool:
+        return self._ended is not None and self._pacer.holds(self._ended)
 
     @property
     def busy(self) -> bool:
@@ -163,7 +165,7 @@ class Exchanges:
     def apply(self, event: LinkEvent) -> None:
         """Takes an event that is part of the conversation; those about the connection are not."""
         if self._committing is not None:
-            if isinstance(event, Interrupted) and not self._held:
+            if isinstance(event, Interrupted) and self._plays_on:
                 self._interrupt_ended()
             else:
                 self._held.append(event)
@@ -273,7 +275,7 @@ class Exchanges:
             self._close_exchange(interrupted=True, over=False)
 
     def _interrupt_ended(self) -> None:
-        """The reply is complete, but it may not have been played."""
+        """The reply is complete, but it has not been played."""
         self._pacer.drop()
         if self._ended is not None and not self._ended.silenced:
             self._ended.interrupted = True
