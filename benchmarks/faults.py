@@ -187,7 +187,9 @@ def _readers(report: Report, short: bool) -> None:
 
 
 def _leaks(report: Report, short: bool) -> None:
-    seen = asyncio.run(leaks.start_and_end(100 if short else 1000, warm_up=100 if short else 600))
+    seen = asyncio.run(
+        leaks.start_and_end(100, warm_up=100) if short else leaks.start_and_end(warm_up=600, settle_s=62.5)
+    )
     before, after = seen.before, seen.after
     report.add(
         f"{seen.sessions} sessions started and ended",

@@ -43,8 +43,15 @@ class Leak:
     upstream_left: int
 
 
-async def start_and_end(sessions: int = 1000, *, at_once: int = 10, warm_up: int = 100) -> Leak:
-    """Sessions with an exchange each; every third client just goes away."""
+async def start_and_end(
+    sessions: int = 1000, *, at_once: int = 10, warm_up: int = 100, settle_s: float = 2.5
+) -> Leak:
+    """Sessions with an exchange each; every third client just goes away.
+
+    Args:
+        settle_s: what is left is counted so long afterwards: sockets close, records are deleted after a
+            second, last words are kept for a minute.
+    """
     receiving, sending = multiprocessing.Pipe()
     child = multiprocessing.get_context("spawn").Process(target=_run_emulator, args=(sending,), daemon=True)
     child.start()
@@ -56,9 +63,9 @@ async def start_and_end(sessions: int = 1000, *, at_once: int = 10, warm_up: int
         await _live(server, warm_up, at_once)
         # The executor starts its threads one by one, as they are needed.
         await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.1) for _ in range(64)))
-        before = await _held()
+        before = await _held(settle_s)
         await _live(server, sessions, at_once)
-        after = await _held()
+        after = await _held(settle_s)
         left = len(server.services.registry.live)
         await server.stop()
     finally:
@@ -106,9 +113,8 @@ async def _live(server: LiveServer, sessions: int, at_once: int) -> None:
     await until(lambda: not server.services.registry.live, 30.0)
 
 
-async def _held() -> Held:
-    # Sockets that are closing, and records that are deleted after a second.
-    await asyncio.sleep(2.5)
+async def _held(settle_s: float) -> Held:
+    await asyncio.sleep(settle_s)
     gc.collect()
     return Held(
         tasks=len(asyncio.all_tasks()),

@@ -88,8 +88,9 @@ async def plain_connection(url: str, ca_file: str) -> AsyncIterator[UpstreamConn
 @pytest.mark.gen_test(timeout=20)
 async def test_the_sdk_lets_create_connection_through() -> None:
     """What the hot path stands on; the SDK does not document it."""
-    async with live() as connector, connector.connect(SETUP):
-        assert isinstance(hotpath.handed_over.get(), hotpath.Wire)
+    async with live() as connector, connector.connect(SETUP) as connection:
+        assert isinstance(connection._wire, hotpath.Wire)
+        assert hotpath.handed_over.get() is None
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -183,7 +183,10 @@ class GeminiConnector:
             log.warning("The model's first message was not setupComplete.")
             raise UpstreamUnavailable
         self._breaker.accepted()
-        return GeminiConnection(session, hotpath.handed_over.get(), self._mapped)
+        wire = hotpath.handed_over.get()
+        # Timers and tasks keep the context that they were made in, and with it the socket.
+        hotpath.handed_over.set(None)
+        return GeminiConnection(session, wire, self._mapped)
 
     def _mapped(self, error: Exception) -> UpstreamError:
         """Logs what came from the SDK and returns what to raise for it."""
