@@ -67,22 +67,16 @@ def test_a_killed_process_leaves_no_lock_though_its_children_live_on(tmp_path: P
         subprocess.run(["kill", str(child)], check=True)
 
 
-@pytest.mark.parametrize("damage", ["not a database", "folder", "no folder"])
 @pytest.mark.gen_test
 async def test_a_server_says_in_one_sentence_why_its_store_cannot_be_used(
-    tmp_path: Path, damage: str
+    unusable_path: Path,
 ) -> None:
-    path = tmp_path / "store.sqlite3"
-    if damage == "folder":
-        path.mkdir()
-    elif damage == "no folder":
-        path = tmp_path / "none" / "store.sqlite3"
-    else:
-        path.write_bytes(b"not a database, but long enough to be taken for a page" * 100)
-    settings = Settings.model_validate({"store": {"path": str(path)}, "gemini": {"api_key": "test-key"}})
+    settings = Settings.model_validate(
+        {"store": {"path": str(unusable_path)}, "gemini": {"api_key": "test-key"}}
+    )
     server = LiveServer(settings)
     with pytest.raises(SettingsError) as refused:
         await server.start()
     [problem] = refused.value.problems
-    assert problem.startswith(f"store.path: {path} cannot be used: ")
+    assert problem.startswith(f"store.path: {unusable_path} cannot be used: ")
     assert problem.endswith("; set another file.")

@@ -283,19 +283,11 @@ async def test_a_store_that_is_not_open_is_unavailable() -> None:
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("damage", ["folder", "no folder", "not a database"])
 async def test_a_path_that_cannot_be_used_is_unavailable_and_leaves_no_thread(
-    tmp_path: Path, damage: str
+    unusable_path: Path, tmp_path: Path
 ) -> None:
-    path = tmp_path / "store.sqlite3"
-    if damage == "folder":
-        path.mkdir()
-    elif damage == "no folder":
-        path = tmp_path / "none" / "store.sqlite3"
-    else:
-        path.write_bytes(b"not a database, but long enough to be taken for a page" * 100)
     before = set(threading.enumerate())
-    store = SqliteStore(path)
+    store = SqliteStore(unusable_path)
     with pytest.raises(StoreUnavailable) as caught:
         await store.open()
     assert str(tmp_path) not in str(caught.value)
